@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Generator
+from alphabench.runs.generation import generate_images
 from alphabench.runs.merging import PARTS, MergedRun, merge_folders
 from alphabench.runs.plan import CheckpointFactory, RunPlan, open_evaluation, plan_run
 from alphabench.runs.progress import Silent
-from alphabench.runs.run import Outcome, Work, execute_plan, generate_images, score_run
+from alphabench.runs.run import Outcome, Work, execute_plan, score_run
 from alphabench.runs.sharding import RunShard
 from alphabench.runs.store import RunFolder, StoredVerdict
 from alphabench.runs.stored_run import StoredRun

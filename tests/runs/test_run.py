@@ -15,16 +15,9 @@ from PIL.Image import Image
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Generator
+from alphabench.runs.generation import generate_images
 from alphabench.runs.plan import CheckpointFactory, RunPlan, open_evaluation, plan_run
-from alphabench.runs.run import (
-    Outcome,
-    Work,
-    execute_plan,
-    generate_images,
-    score_run,
-    summarise_all,
-    summarise_run,
-)
+from alphabench.runs.run import Outcome, Work, execute_plan, score_run, summarise_all, summarise_run
 from alphabench.runs.store import RunFolder
 from alphabench.runs.stored_run import StoredRun
 from alphabench.types import NOTES, REVISED_PROMPT, ImageRequest, NotGenerated

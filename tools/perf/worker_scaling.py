@@ -29,8 +29,9 @@ from alphabench.evaluators.judge_evaluator import JudgeEvaluator, verdict_from
 from alphabench.interfaces import Benchmark, Generator
 from alphabench.judges.yesno import YesNoText, yes_no_question
 from alphabench.questions import Answer, Capabilities, ImagePart, JudgeUsage, Question, Reply
+from alphabench.runs.generation import generate_images
 from alphabench.runs.plan import CheckpointFactory, Evaluation, RunPlan, plan_run
-from alphabench.runs.run import Work, execute_plan, generate_images, score_run
+from alphabench.runs.run import Work, execute_plan, score_run
 from alphabench.types import GeneratedImage, ImageRequest, Verdict
 from alphabench.upstream import UpstreamData
 

@@ -169,9 +169,9 @@ def generate_command(
     ray_address: RayAddress = None,
 ) -> None:
     """Generate images only; `alphabench score` scores them, here or on another machine."""
+    from alphabench.runs.generation import generate_images
     from alphabench.runs.plan import choose_samples, plan_run
     from alphabench.runs.reasons import frequent_reasons
-    from alphabench.runs.run import generate_images
 
     choose_samples((), limit, seed=seed)
     part = factories.open_shard(shard)

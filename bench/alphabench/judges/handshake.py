@@ -14,7 +14,7 @@ import io
 import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
@@ -83,6 +83,8 @@ class VettedJudge:
     tested: Judge
     """The same judge without a cache."""
     level: HandshakeLevel = "full"
+    _shown: set[Capabilities] = field(default_factory=set, init=False, repr=False, compare=False)
+    """What it has shown in this process that it can do: the runs of a suite share their judge."""
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -100,12 +102,18 @@ class VettedJudge:
         return self.judge.ask(questions)
 
     def shake_hands(self, needs: Capabilities) -> None:
-        """See `shake_hands`; end of the model and cache are checked before the first question."""
+        """See `shake_hands`; end of the model and cache are checked before the first question.
+
+        Once for the same needs.
+        """
+        if needs in self._shown:
+            return
         if self.level != "off" and isinstance(self.tested, CanBeRetired):
             self.tested.check_retirement()
         if isinstance(self.judge, Preparable):
             self.judge.prepare()
         shake_hands(self.tested, needs, level=self.level)
+        self._shown.add(needs)
 
 
 def shake_hands(judge: Judge, needs: Capabilities, *, level: HandshakeLevel = "full") -> None:

@@ -21,7 +21,7 @@ from alphabench.types import GeneratedImage
 
 
 class ExecutionPlace(Protocol):
-    """The execution options that loading needs."""
+    """The execution options that loading and generating need."""
 
     @property
     def devices(self) -> tuple[str, ...]: ...
@@ -31,6 +31,8 @@ class ExecutionPlace(Protocol):
 
     @property
     def progress(self) -> Progress: ...
+
+    def phase(self, name: str) -> str: ...
 
 
 def needs_device(generator: Generator, work: ExecutionPlace) -> bool:

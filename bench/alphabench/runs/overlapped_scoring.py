@@ -2,7 +2,8 @@
 
 A remote judge needs no device of this machine, so its questions are asked as images arrive. What
 could not be scored this way (the judge was away, an image made the evaluator fail) is left to the
-scoring after generation, which says why. Knows no benchmark's rules and no judge.
+scoring after generation, which says why. Of several runs that ask one judge, one asks it at a time.
+Knows no benchmark's rules and no judge.
 """
 
 from __future__ import annotations
@@ -125,8 +126,24 @@ class Arrivals:
             yield image
 
 
+class JudgeTurns:
+    """Lets one run at a time ask a judge, which may be used by one thread only."""
+
+    def __init__(self) -> None:
+        self._turns: dict[int, tuple[object, threading.Lock]] = {}
+
+    def of(self, judge: object) -> threading.Lock:
+        """The lock of a judge; the same for the same object."""
+        return self._turns.setdefault(id(judge), (judge, threading.Lock()))[1]
+
+
 class OverlappedScoring:
-    """Scores what it is told of, in a thread of its own. For one run."""
+    """Scores what it is told of, in a thread of its own. For one run.
+
+    Attributes:
+        scored: the images that have their verdicts, whatever these are.
+        turn: held by whoever asks the judge.
+    """
 
     def __init__(
         self,
@@ -137,48 +154,71 @@ class OverlappedScoring:
         all_samples: Sequence[Sample],
         most_images: int,
         progress: Progress,
+        phase: str,
+        turn: threading.Lock,
     ) -> None:
         self._evaluator, self._evaluation, self._benchmark = evaluator, evaluation, benchmark
         self._all_samples, self._most_images = all_samples, most_images
-        self._progress = progress
-        self._display = display_beside(progress)
+        self._progress, self._phase = progress, phase
+        self._display: Progress | None = None
         self._meter = UsageMeter(evaluator)
         self._arrivals = Arrivals()
         self.scored: set[str] = set()
-        """The images that have their verdicts, whatever these are."""
+        self.turn = turn
+        self._thread = threading.Thread(target=self._run, name="scoring", daemon=True)
         self._folder: RunFolder | None = None
         self._fatal: BaseException | None = None
         self._has_failed = self._has_begun = False
         self._counting = threading.Lock()
-        self._total = self._done = self._unscored = 0
+        self._total = self._earlier = self._done = self._unscored = 0
 
     @contextlib.contextmanager
     def receiving(self, folder: RunFolder, missing: Collection[str]) -> Iterator[None]:
-        """See `ImageSink`; scores what earlier runs left unscored, too, and waits for the last.
-
-        Raises:
-            UnwritableError: verdicts cannot be written.
-        """
+        """See `ImageSink`; scores what earlier runs left unscored, too. `wait` for the last."""
         self._folder = folder
         stored = StoredRun.of(folder, verify_images=True)
         samples = stored.samples(self._all_samples)
         todo = stored.unscored_images(samples, self._evaluation.id)
         expected = {image.id for image in stored.generated_images(samples)}.union(missing)
         self._total = len(expected)
-        self._done = self._total - len({image.id for image in todo}.union(missing))
+        self._earlier = self._total - len({image.id for image in todo}.union(missing))
+        self._done = self._earlier
         self._arrivals.put(todo)
-        if self._display is not None:
-            self._begin(self._display, self._done)
-        thread = threading.Thread(target=self._run, name="scoring", daemon=True)
-        thread.start()
+        self._thread.start()
         try:
             yield
             self._arrivals.close()
-            self._wait_for(thread)
         except BaseException:
-            self._arrivals.abandon()
-            thread.join(_ABANDON_SECONDS)
+            self.stop()
             raise
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has ended and left no image to be asked about."""
+        return not self._thread.is_alive() and self._fatal is None and self._done == self._total
+
+    def wait(self) -> None:
+        """Until the last image that can be scored now is scored; the folder stays locked.
+
+        A display that can show one phase at a time shows the rest of the scoring.
+
+        Raises:
+            UnwritableError: verdicts cannot be written.
+        """
+        try:
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
+
+    def abandon(self) -> None:
+        """Nothing more is recorded."""
+        self._arrivals.abandon()
+
+    def stop(self) -> None:
+        """As `abandon`, and wait a moment for the thread."""
+        self.abandon()
+        self._thread.join(_ABANDON_SECONDS)
 
     def add(self, image: GeneratedImage | None) -> None:
         """See `ImageSink`.
@@ -193,34 +233,37 @@ class OverlappedScoring:
         else:
             self._advance(unscored=True)
 
-    def _begin(self, display: Progress, done: int) -> None:
+    def _begin(self, display: Progress) -> None:
         begin_phase(
             display,
-            "scoring",
+            self._phase,
             total=self._total,
-            done=done,
+            done=self._earlier,
             first="first images",
             cost=self._meter.words,
         )
 
-    def _wait_for(self, thread: threading.Thread) -> None:
-        """Shows the rest of the scoring on a display that can show one phase at a time."""
-        display, shown, unscored = self._display, self._done, 0
-        if display is None:
-            self._begin(self._progress, shown)
+    def _wait(self) -> None:
+        shown, unscored = self._earlier, 0
+        is_shown = False
         while True:
-            is_over = not thread.is_alive()
+            is_over = not self._thread.is_alive()
             if self._fatal is not None:
                 raise self._fatal
             with self._counting:
                 count, new = self._done - shown, self._unscored - unscored
-            if display is None and (count or new):
+                is_here = self._display is None
+            if is_here and not is_shown:
+                self._begin(self._progress)
+                is_shown = True
+            if is_shown and (count or new):
                 self._progress.advance(count, unscored=new)
                 shown, unscored = shown + count, unscored + new
             if is_over:
                 break
-            thread.join(_LOOK_SECONDS)
-        (display or self._progress).end()
+            self._thread.join(_LOOK_SECONDS)
+        if is_shown:
+            self._progress.end()
 
     def _advance(self, *, unscored: bool) -> None:
         with self._counting:
@@ -231,10 +274,28 @@ class OverlappedScoring:
 
     def _run(self) -> None:
         try:
-            while self._arrivals.wait():
-                self._score_stream()
+            with self.turn, self._displayed():
+                while self._arrivals.wait():
+                    self._score_stream()
         except BaseException as error:  # noqa: BLE001 - a boundary: the main thread raises it
             self._fatal = error
+
+    @contextlib.contextmanager
+    def _displayed(self) -> Iterator[None]:
+        """Shows the scoring beside other phases, on a display that can."""
+        display = None if self._arrivals.is_abandoned else display_beside(self._progress)
+        if display is None:
+            yield
+            return
+        with self._counting:
+            self._begin(display)
+            if self._done > self._earlier:
+                display.advance(self._done - self._earlier, unscored=self._unscored)
+            self._display = display
+        try:
+            yield
+        finally:
+            display.end()
 
     def _score_stream(self) -> None:
         """Score the images that arrive, until there is a gap."""
@@ -301,13 +362,16 @@ def overlapped_scoring(
     device: str,
     all_samples: Sequence[Sample],
     progress: Progress,
+    phase: str,
+    turns: JudgeTurns,
 ) -> OverlappedScoring | None:
     """Scoring beside generation, for evaluators that ask a remote judge; None for all others.
 
     Others compute on the devices that generate, or may not be used in another thread.
     """
     evaluator: Evaluator = evaluation.open(device=device)
-    if remote_judge_of(evaluator) is None or not isinstance(evaluator, ScoresStreams):
+    judge = remote_judge_of(evaluator)
+    if judge is None or not isinstance(evaluator, ScoresStreams):
         return None
     return OverlappedScoring(
         evaluator,
@@ -316,4 +380,6 @@ def overlapped_scoring(
         all_samples=all_samples,
         most_images=_BATCHES * evaluator.batch_size,
         progress=progress,
+        phase=phase,
+        turn=turns.of(judge),
     )

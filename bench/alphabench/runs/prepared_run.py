@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,10 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Benchmark
 from alphabench.questions import Judge, judge_on_device
 from alphabench.runs import factories
-from alphabench.runs.device_use import give_back_memory
+from alphabench.runs.overlapped_scoring import JudgeTurns
 from alphabench.runs.plan import (
     CheckpointFactory,
+    Evaluation,
     RunPlan,
     choose_samples,
     evaluator_on_device,
@@ -25,7 +27,7 @@ from alphabench.runs.plan import (
     plan_run,
     suggested_evaluator,
 )
-from alphabench.runs.run import BegunRun, Outcome, Work, begin_plan
+from alphabench.runs.run import LoadedRun, Outcome, Work, load_run
 from alphabench.runs.sharding import RunShard
 
 
@@ -106,28 +108,33 @@ class PreparedRun:
         Raises:
             AlphaBenchError: for errors that the caller can fix.
         """
-        begun = self.begin(work)
-        give_back_memory(work.devices[0])
-        return begun.finish(work)
+        return self.load(work).execute(work)
 
-    def begin(self, work: Work) -> BegunRun:
-        """Generate; see `begin_plan`.
+    def load(self, work: Work, *, turns: JudgeTurns | None = None) -> LoadedRun:
+        """See `load_run`.
 
         Raises:
             AlphaBenchError: for errors that the caller can fix.
         """
+        return load_run(self.plan, self.evaluation(work.devices), work, turns=turns)
+
+    def evaluation(self, devices: Sequence[str]) -> Evaluation:
+        """The evaluator, whose models are not loaded yet.
+
+        Raises:
+            AlphaBenchError: it cannot be opened, or the folder not be written.
+        """
         factories.check_writable(self.plan.root)
         if self.judge is not None and self.moves_judge:
-            for device in work.devices:  # refuses those that a worker would refuse too late
+            for device in devices:  # refuses those that a worker would refuse too late
                 judge_on_device(self.judge, device)
-        evaluation = open_evaluation(
+        return open_evaluation(
             self.plan.benchmark,
             self.evaluator,
             judge=self.judge,
-            device=work.devices[0],
+            device=devices[0],
             moves_judge=self.moves_judge,
         )
-        return begin_plan(self.plan, evaluation, work)
 
 
 def prepare_run(

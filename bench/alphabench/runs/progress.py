@@ -157,7 +157,7 @@ class Lines:
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._ticker: threading.Thread | None = None
-        self._beside: Lines | None = None
+        self._others: list[Lines] = []
 
     def __enter__(self) -> Lines:
         self._ticker = threading.Thread(target=self._tick_until_over, daemon=True)
@@ -176,9 +176,10 @@ class Lines:
 
     def beside(self) -> Lines:
         with self._lock:
-            self._beside = Lines(self._write, clock=self._clock)
-            self._beside._lock = self._lock
-            return self._beside
+            other = Lines(self._write, clock=self._clock)
+            other._lock = self._lock
+            self._others = [*(one for one in self._others if one._phase), other]
+            return other
 
     def begin(self, phase: str, *, total: int, done: int) -> None:
         with self._lock:
@@ -237,8 +238,8 @@ class Lines:
                 wait = min(max(self._spoke - self._began, _FIRST_SECONDS), _LONGEST_SECONDS)
                 if now - self._spoke >= wait:
                     self._speak()
-            if self._beside is not None:
-                self._beside.tick()
+            for other in self._others:
+                other.tick()
 
     def _tick_until_over(self) -> None:
         while not self._over.wait(_TICK_SECONDS):

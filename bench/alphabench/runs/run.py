@@ -7,7 +7,7 @@ rules, no model and no file format.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,35 +15,36 @@ from typing import Final
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.writing import UnwritableError
-from alphabench.interfaces import Benchmark, HasAddress, PortableBenchmark
+from alphabench.interfaces import Benchmark
 from alphabench.questions import JudgeUsage
 from alphabench.runs.device_use import give_back_memory
-from alphabench.runs.engines import Engine, RemoteEngine
+from alphabench.runs.engines import Engine
 from alphabench.runs.evaluator_loading import load_evaluator, needs_device
-from alphabench.runs.job_handlers import ScoredImage, open_generation, open_scoring
+from alphabench.runs.generation import generate_into, share_folder
+from alphabench.runs.job_handlers import ScoredImage, open_scoring
 from alphabench.runs.judge_usage import UsageMeter
-from alphabench.runs.overlapped_scoring import ImageSink, NoSink, overlapped_scoring
+from alphabench.runs.overlapped_scoring import (
+    JudgeTurns,
+    OverlappedScoring,
+    overlapped_scoring,
+)
 from alphabench.runs.plan import Evaluation, RunPlan, unscorable
 from alphabench.runs.progress import Progress, Silent, begin_phase
 from alphabench.runs.reasons import frequent_reasons
 from alphabench.runs.run_pages import write_pages
 from alphabench.runs.self_test import require_served
-from alphabench.runs.sharding import unmerged_shards
-from alphabench.runs.store import BENCHMARK_FILE, RunFolder, StoredVerdict
+from alphabench.runs.store import RunFolder, StoredVerdict
 from alphabench.runs.stored_run import StoredRun
 from alphabench.runs.workers import LostJob, Opener, run_jobs
 from alphabench.types import (
     REVISED_PROMPT,
     GeneratedImage,
-    ImageRequest,
-    NotGenerated,
     ProtocolName,
     Report,
     Sample,
     Verdict,
 )
 
-_HOPELESS_AFTER: Final = 16
 _MOST_REASONS: Final = 3
 
 
@@ -86,22 +87,39 @@ class Work:
     engine: Engine | None = None
     """Runs the workers; None is this process, or for several devices processes of this machine."""
     progress: Progress = field(default_factory=Silent)
+    title: str = ""
+    """Names the run in the progress display, where a command has several."""
+
+    def phase(self, name: str) -> str:
+        """What the progress display calls a phase of the run."""
+        return f"{name} {self.title}" if self.title else name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BegunRun:
-    """A run whose images are generated, and scored as far as that goes beside generation."""
+    """A run whose images are generated; a remote judge may still be asked about them."""
 
     plan: RunPlan
     evaluation: Evaluation
     folder: RunFolder
     opener: Opener[GeneratedImage, ScoredImage] | None = None
     """The loaded evaluator; None where it is not needed."""
-    scored: Collection[str] | None = None
-    """The images scored beside generation; None where that was not tried."""
+    scoring: OverlappedScoring | None = None
+    """Under way in a thread; None where there is none."""
+    held: ExitStack = field(default_factory=ExitStack)
+    """The folder's lock, as long as `scoring` writes to it."""
 
     def finish(self, work: Work) -> Outcome:
         """Score what is left and report; needs the checkpoint no more."""
+        if self.scoring is None:
+            return self._score_rest(work)
+        with self.held:
+            self.scoring.wait()
+        # Where nothing is left to be asked, other runs keep their judge.
+        with nullcontext() if self.scoring.is_complete else self.scoring.turn:
+            return self._score_rest(work)
+
+    def _score_rest(self, work: Work) -> Outcome:
         return score_run(
             self.folder,
             self.plan.benchmark,
@@ -109,8 +127,49 @@ class BegunRun:
             work,
             opener=self.opener,
             all_samples=self.plan.all_samples,
-            scored=self.scored,
+            scored=None if self.scoring is None else self.scoring.scored,
         )
+
+    def stop(self) -> None:
+        """Leave the scoring; the same command continues it."""
+        if self.scoring is not None:
+            self.scoring.stop()
+        self.held.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedRun:
+    """A run whose evaluator has passed its self-test, if it is needed."""
+
+    plan: RunPlan
+    evaluation: Evaluation
+    folder: RunFolder | None
+    """None where it does not exist yet."""
+    opener: Opener[GeneratedImage, ScoredImage] | None
+    scoring: OverlappedScoring | None
+
+    def begin(self, work: Work) -> BegunRun:
+        """Generate, with all that the checkpoint is needed for."""
+        with ExitStack() as held:
+            folder = generate_into(self.plan, work, held, folder=self.folder, sink=self.scoring)
+            return BegunRun(
+                plan=self.plan,
+                evaluation=self.evaluation,
+                folder=folder,
+                opener=self.opener,
+                scoring=self.scoring,
+                held=held.pop_all() if self.scoring is not None else ExitStack(),
+            )
+
+    def execute(self, work: Work) -> Outcome:
+        """`begin`, and then `BegunRun.finish`."""
+        begun = self.begin(work)
+        try:
+            give_back_memory(work.devices[0])
+            return begun.finish(work)
+        except BaseException:
+            begun.stop()
+            raise
 
 
 def execute_plan(plan: RunPlan, evaluation: Evaluation, work: Work) -> Outcome:
@@ -120,13 +179,20 @@ def execute_plan(plan: RunPlan, evaluation: Evaluation, work: Work) -> Outcome:
     evaluator runs its self-test before the first image is generated. A complete run loads no
     model.
     """
-    begun = begin_plan(plan, evaluation, work)
-    give_back_memory(work.devices[0])
-    return begun.finish(work)
+    return load_run(plan, evaluation, work).execute(work)
 
 
-def begin_plan(plan: RunPlan, evaluation: Evaluation, work: Work) -> BegunRun:
-    """The first part of `execute_plan`, with all that the checkpoint is needed for."""
+def load_run(
+    plan: RunPlan, evaluation: Evaluation, work: Work, *, turns: JudgeTurns | None = None
+) -> LoadedRun:
+    """Check what can be checked before the first image, and load the evaluator where it is needed.
+
+    Args:
+        plan: of the run.
+        evaluation: which evaluator.
+        work: devices and progress.
+        turns: shared by runs that are under way together.
+    """
     opener = scoring = None
     folder = RunFolder.create(plan.root, plan.manifest) if plan.root.exists() else None
     stored = None if folder is None else StoredRun.of(folder)
@@ -135,7 +201,7 @@ def begin_plan(plan: RunPlan, evaluation: Evaluation, work: Work) -> BegunRun:
     if not _is_finished(stored, plan, evaluation):
         if reason := unscorable(plan, evaluation, device=work.devices[0]):
             work.progress.note(f"{reason}; they will count as failed")
-        _share(plan.root, work)
+        share_folder(plan.root, work)
         opener = load_evaluator(evaluation, work, keep=not needs_device(plan.generator, work))
         scoring = overlapped_scoring(
             evaluation,
@@ -143,21 +209,12 @@ def begin_plan(plan: RunPlan, evaluation: Evaluation, work: Work) -> BegunRun:
             device=work.devices[0],
             all_samples=plan.all_samples,
             progress=work.progress,
+            phase=work.phase("scoring"),
+            turns=turns or JudgeTurns(),
         )
-    folder = generate_images(plan, work, folder=folder, sink=scoring or NoSink())
-    scored = None if scoring is None else scoring.scored
-    return BegunRun(plan=plan, evaluation=evaluation, folder=folder, opener=opener, scored=scored)
-
-
-def _share(root: Path, work: Work) -> None:
-    if isinstance(work.engine, RemoteEngine):
-        work.engine.share(root)
-
-
-def _keep_benchmark(benchmark: Benchmark, folder: RunFolder) -> None:
-    """A run of a benchmark that is data alone can be scored without its file."""
-    if isinstance(benchmark, PortableBenchmark) and folder.read_page(BENCHMARK_FILE) is None:
-        folder.write_page(BENCHMARK_FILE, benchmark.portable)
+    return LoadedRun(
+        plan=plan, evaluation=evaluation, folder=folder, opener=opener, scoring=scoring
+    )
 
 
 def _has_all_images(stored: StoredRun | None, plan: RunPlan) -> bool:
@@ -169,127 +226,6 @@ def _is_finished(stored: StoredRun | None, plan: RunPlan, evaluation: Evaluation
     if stored is None or not _has_all_images(stored, plan):
         return False
     return not stored.unscored_images(stored.samples(plan.all_samples), evaluation.id)
-
-
-def generate_images(
-    plan: RunPlan, work: Work, *, folder: RunFolder | None = None, sink: ImageSink | None = None
-) -> RunFolder:
-    """Generate the images that are missing from the run folder.
-
-    An image that was deleted or altered since it was generated is generated again; an altered one
-    is renamed, not overwritten.
-
-    Args:
-        plan: which images, and from which checkpoint.
-        work: devices and progress.
-        folder: the plan's run folder, if it is open already.
-        sink: is told of each image as soon as it is recorded.
-    """
-    if remark := unmerged_shards(plan.root, plan.manifest.shard):
-        work.progress.note(remark)
-    folder, sink = folder or RunFolder.create(plan.root, plan.manifest), sink or NoSink()
-    with folder.locked(), ExitStack() as stack:
-        _keep_benchmark(plan.benchmark, folder)
-        missing = _missing_requests(plan, folder, work.progress)
-        _share(folder.root, work)
-        known = folder.not_made()
-        for request in plan.requests:
-            if (reason := plan.refusals.get(request.id)) and request.id not in known:
-                folder.append_not_made(request.id, NotGenerated(status="refused", reason=reason))
-        able = len(plan.requests) - len(plan.refusals)
-        where = plan.generator.address if isinstance(plan.generator, HasAddress) else ""
-        first = f"waiting for {where}" if where else "loading weights, then the first images"
-        begin_phase(work.progress, "generating", total=able, done=able - len(missing), first=first)
-
-        def record(image: GeneratedImage) -> None:
-            folder.append_image(image)
-            sink.add(image)
-
-        is_here = work.engine is None and len(work.devices) == 1
-        opener: Opener[ImageRequest, GeneratedImage | NotGenerated] = partial(
-            open_generation,
-            plan.checkpoint.open,
-            plan.root,
-            plan.manifest.fingerprint,
-            record=record if is_here else None,
-        )
-        outcomes = run_jobs(
-            opener,
-            missing,
-            devices=work.devices,
-            batch_size=plan.generator.batch_size,
-            note=work.progress.note,
-            engine=work.engine,
-        )
-        stack.enter_context(sink.receiving(folder, {request.id for request in missing}))
-        failures: list[str] = []
-        n_done = n_made = 0
-        enough = _hopeless_after(plan.generator.batch_size, len(work.devices))
-        with closing(outcomes):
-            for outcome in outcomes:
-                made = (
-                    NotGenerated(status="failed", reason=outcome.reason)
-                    if isinstance(outcome, LostJob)
-                    else outcome.result
-                )
-                n_done += 1
-                if isinstance(made, GeneratedImage):
-                    if not is_here:
-                        record(made)
-                    n_made += 1
-                else:
-                    folder.append_not_made(outcome.job.id, made)
-                    sink.add(None)
-                    failures += [made.reason] if made.status == "failed" else []
-                work.progress.advance(unscored=isinstance(made, NotGenerated))
-                if not n_made and len(failures) >= enough:
-                    break
-        work.progress.end()
-        if failures and not n_made and len(failures) in (n_done, enough):
-            _give_up(folder, failures, work.progress, n_left=len(missing) - n_done)
-    return folder
-
-
-def _hopeless_after(batch_size: int, n_workers: int) -> int:
-    """The number of failures without any image after which generation stops.
-
-    A multiple of the batch size, so that all results of a batch are recorded first.
-    """
-    return batch_size * -(-_HOPELESS_AFTER // batch_size) * n_workers
-
-
-def _give_up(
-    folder: RunFolder, failures: Sequence[str], progress: Progress, *, n_left: int
-) -> None:
-    """Stop if the folder has no image; else continue with the images of earlier runs.
-
-    Raises:
-        AlphaBenchError: there is nothing to score.
-    """
-    ((reason, count),) = frequent_reasons(failures, 1)
-    often = "all" if count == len(failures) else str(count)
-    what = f"the first {len(failures)} images all failed, {often} of them with: {reason}"
-    if not folder.images():
-        raise AlphaBenchError(
-            what, hint="correct that and give the same command again; failed images are retried"
-        )
-    progress.note(f"{what}; {n_left} images were not tried any more")
-
-
-def _missing_requests(plan: RunPlan, folder: RunFolder, progress: Progress) -> list[ImageRequest]:
-    records = folder.images()
-    damage = folder.damage(records[r.id] for r in plan.requests if r.id in records)
-    for name, what in damage.items():
-        saved = f", saved as {folder.set_aside(records[name]).name}" if what == "altered" else ""
-        progress.note(f"image {name} was {what} since it was made{saved}; it is made again")
-    missing = [
-        request
-        for request in plan.requests
-        if (request.id not in records or request.id in damage) and request.id not in plan.refusals
-    ]
-    # Requests that failed before come last: those that always fail then delay no others.
-    tried = folder.not_made()
-    return sorted(missing, key=lambda request: request.id in tried)
 
 
 def score_run(
@@ -333,13 +269,13 @@ def score_run(
         total = sum(1 for _ in stored.generated_images(samples))
         if opener is None and todo and len(work.devices) == 1 and work.engine is None:
             opener = load_evaluator(evaluation, work)
-        _share(folder.root, work)
+        share_folder(folder.root, work)
         shown = bool(todo) or scored is None
         if shown:
             done = total - len(todo)
             begin_phase(
                 work.progress,
-                "scoring",
+                work.phase("scoring"),
                 total=total,
                 done=done,
                 first="first batch",

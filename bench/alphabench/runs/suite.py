@@ -1,8 +1,9 @@
 """Several benchmarks with several checkpoints in one command: each pair is an ordinary run.
 
-All pairs are planned before the first image. Then one checkpoint after the other makes the images
-of all its benchmarks, for which its weights are loaded once, and is released before evaluators are
-loaded that need its device. A run that fails does not stop the others. The same command again
+All pairs are planned, and remote judges checked, before the first image. Then one checkpoint after
+the other makes the images of all its benchmarks, for which its weights are loaded once, and is
+released before evaluators are loaded that need its device. A remote judge that has not answered yet
+is waited for at the end only. A run that fails does not stop the others. The same command again
 completes all of them. Knows no benchmark's rules and prints nothing.
 """
 
@@ -17,12 +18,14 @@ from typing import Any, NamedTuple, TypeVar
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Benchmark, Generator
+from alphabench.questions import remote_judge_of
 from alphabench.runs import factories
 from alphabench.runs.device_use import give_back_memory
 from alphabench.runs.engines import JobFailure
+from alphabench.runs.overlapped_scoring import JudgeTurns
 from alphabench.runs.plan import RUNS, CheckpointFactory, open_evaluation
 from alphabench.runs.prepared_run import PreparedRun, RunSettings, prepare_run
-from alphabench.runs.run import BegunRun, Outcome, Work
+from alphabench.runs.run import BegunRun, LoadedRun, Outcome, Work
 
 T = TypeVar("T")
 
@@ -283,24 +286,103 @@ def execute_suite(plan: SuitePlan, work: Work) -> list[CellResult]:
     Returns:
         One result for each cell, in order.
     """
-    results: list[CellResult] = []
-    for name, checkpoint in plan.checkpoints:
-        cells = [cell for cell in plan.cells if cell.checkpoint == name]
+    return _SuiteExecution(plan, work).results()
+
+
+class _SuiteExecution:
+    """Runs the cells of a plan, once."""
+
+    def __init__(self, plan: SuitePlan, work: Work) -> None:
+        self._plan, self._work = plan, work
+        self._turns = JudgeTurns()
+        self._loaded: dict[int, LoadedRun] = {}
+        """Cell by its number -> its run, where a remote judge was checked for it."""
+        self._judged: dict[int, BegunRun] = {}
+        """Those whose judge is still asked, in order."""
+        self._ended: dict[int, tuple[Outcome | None, str]] = {}
+
+    def results(self) -> list[CellResult]:
+        """One for each cell, in order."""
+        try:
+            for number in range(len(self._plan.cells)):
+                self._check_judge(number)
+            for name, checkpoint in self._plan.checkpoints:
+                self._run_checkpoint(name, checkpoint)
+            self._finish_judged(lambda _: True)
+        finally:
+            for run in self._judged.values():
+                if run.scoring is not None:
+                    run.scoring.abandon()
+            for run in self._judged.values():
+                run.stop()
+        return [CellResult(cell, *self._ended[n]) for n, cell in enumerate(self._plan.cells)]
+
+    def _check_judge(self, number: int) -> None:
+        cell = self._plan.cells[number]
+        if cell.run is None:
+            self._ended[number] = (None, cell.refusal)
+            return
+        run, work = cell.run, self._work_of(number)
+
+        def load() -> LoadedRun | None:
+            device = work.devices[0]
+            if remote_judge_of(run.evaluation(work.devices).open(device=device)) is None:
+                return None  # evaluators that need the device are loaded in their turn
+            return run.load(work, turns=self._turns)
+
+        loaded, failure = _attempt(cell, work, load)
+        if failure:
+            self._ended[number] = (None, failure)
+        elif loaded is not None:
+            self._loaded[number] = loaded
+
+    def _run_checkpoint(self, name: str, checkpoint: SharedCheckpoint) -> None:
+        begun: dict[int, BegunRun] = {}
         with checkpoint.held():
-            begun = [_attempt(cell, work, partial(_begin, cell, work)) for cell in cells]
-        give_back_memory(work.devices[0])
-        for cell, (run, failure) in zip(cells, begun, strict=True):
-            ended = (
-                (None, failure) if run is None else _attempt(cell, work, partial(run.finish, work))
-            )
-            results.append(CellResult(cell, *ended))
-    return results
+            for number, cell in enumerate(self._plan.cells):
+                if cell.checkpoint != name or number in self._ended:
+                    continue
+                if (run := self._begin(number, cell)) is not None:
+                    waits = run.scoring is not None
+                    (self._judged if waits else begun)[number] = run
+                self._finish_judged(_is_judged)
+        give_back_memory(self._work.devices[0])
+        for number, run in begun.items():
+            self._finish(number, run)
+
+    def _begin(self, number: int, cell: SuiteCell) -> BegunRun | None:
+        run, work = cell.run, self._work_of(number)
+        assert run is not None
+        root = run.plan.root
+        # The judge's thread holds the lock of its folder, which another evaluator's run may share.
+        self._finish_judged(lambda judged: judged.folder.root == root)
+
+        def begin() -> BegunRun:
+            loaded = self._loaded.pop(number, None) or run.load(work, turns=self._turns)
+            return loaded.begin(work)
+
+        begun, failure = _attempt(cell, work, begin)
+        if begun is None:
+            self._ended[number] = (None, failure)
+        return begun
+
+    def _finish_judged(self, is_due: Callable[[BegunRun], bool]) -> None:
+        for number, run in list(self._judged.items()):
+            if is_due(run):
+                self._finish(number, run)
+                del self._judged[number]
+
+    def _finish(self, number: int, run: BegunRun) -> None:
+        work = self._work_of(number)
+        self._ended[number] = _attempt(self._plan.cells[number], work, partial(run.finish, work))
+
+    def _work_of(self, number: int) -> Work:
+        cells = self._plan.cells
+        return replace(self._work, title=f"{cells[number].benchmark} ({number + 1}/{len(cells)})")
 
 
-def _begin(cell: SuiteCell, work: Work) -> BegunRun:
-    if cell.run is None:
-        raise AlphaBenchError(cell.refusal, hint="the other runs go on")
-    return cell.run.begin(work)
+def _is_judged(run: BegunRun) -> bool:
+    return run.scoring is not None and run.scoring.is_complete
 
 
 def _attempt(cell: SuiteCell, work: Work, step: Callable[[], T]) -> tuple[T | None, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import time
+from collections.abc import Sequence
 
 import pytest
 
@@ -11,7 +13,7 @@ from alphabench.judges import open_judge
 from alphabench.judges.openai.chat_api import request_body
 from alphabench.judges.openai.judge import OpenAIJudge, open_openai, parse_replicas
 from alphabench.judges.yesno import YesNo, YesNoProbability, YesNoText
-from alphabench.questions import Answer, ReplySampling
+from alphabench.questions import Answer, Question, Reply, ReplySampling
 from tests.judges.conftest import question
 from tests.support.judge_server import Call, JudgeServer, Say, error, serving
 
@@ -191,3 +193,23 @@ def test_azures_older_addresses_are_refused_with_the_newer_one(
     with pytest.raises(AlphaBenchError, match="Azure's older form") as refused:
         open_openai(location, options=options, device="cpu")
     assert use in refused.value.hint
+
+
+def test_no_more_answers_are_unsaved_than_questions_may_be_under_way() -> None:
+    saved: list[str] = []
+    behind: list[int] = []
+
+    def answered(call: Call) -> Say:
+        behind.append(call.number - len(saved))
+        return Say()
+
+    def slow_disk(replies: Sequence[tuple[Question, Reply]]) -> None:
+        time.sleep(0.02)
+        saved.extend(one.id for one, _ in replies)
+
+    with serving(JudgeServer(answered)) as server:
+        judge = opened(server.spec, concurrency="2")
+        questions = [question(f"number {n}") for n in range(20)]
+        answers = list(judge.ask_and_store(questions, slow_disk))
+    assert len(answers) == len(saved) == 20
+    assert max(behind) <= 1, "a kill would lose more"

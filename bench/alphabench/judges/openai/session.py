@@ -58,10 +58,17 @@ class _Replica:
     health: Health
     probing: asyncio.Task[None] | None = None
     """Runs while the host is suspect."""
+    n_saving: int = 0
+    """Requests that hold a slot and are answered."""
 
     @property
     def host(self) -> str:
         return self.connection.endpoint.host
+
+    @property
+    def n_unanswered(self) -> int:
+        """Requests that the host is working on."""
+        return self.gate.under_way - self.n_saving
 
 
 @dataclass(slots=True)
@@ -182,11 +189,16 @@ class Session:
             now = self._clock.now()
             replica.gate.limit.succeeded(now - sent_at)
             replica.health.answered(now)
-        self._record.replied()
-        try:
-            await self._store.save(question, reply)
-        except AlphaBenchError as error:
-            self._stop(error)  # and this answer is handed on all the same
+            self._record.replied()
+            # No other question takes the slot before: a kill loses as many answers as there are
+            # slots at most, however slow the disk is.
+            replica.n_saving += 1
+            try:
+                await self._store.save(question, reply)
+            except AlphaBenchError as error:
+                self._stop(error)  # and this answer is handed on all the same
+            finally:
+                replica.n_saving -= 1
         return read_reply(question, reply)
 
     async def _request(self, replica: _Replica, question: Question) -> Reply:
@@ -218,7 +230,7 @@ class Session:
         if replica.probing is None:
             _count(attempts, error, now)
         # A host that refuses this request while it works on others is up.
-        if not (isinstance(error, RateLimitedError) and replica.gate.under_way > 1):
+        if not (isinstance(error, RateLimitedError) and replica.n_unanswered > 1):
             _report_fault(health, error, now)
         self._slow_down(replica, attempts, error, sent_at=sent_at)
         if health.is_suspect and replica.probing is None:
@@ -263,7 +275,7 @@ class Session:
             return
         # A little later than requested, by a random amount: others wait for the same moment.
         pause = retry_after and retry_after * self._clock.jitter(1.0, 1.1)
-        accepted = replica.gate.under_way - 1  # without this one, which has not left yet
+        accepted = replica.n_unanswered - 1  # without this one, which has not left yet
         replica.gate.limit.refused(
             sent_at=sent_at, now=self._clock.now(), retry_after=pause, accepted=accepted
         )
