@@ -62,6 +62,7 @@ def test_a_failed_cell_leaves_the_others_alone_and_the_exit_code_says_so(
 def test_two_checkpoints_of_one_benchmark_end_with_their_comparison(alphabench: Shell) -> None:
     run = ("run", "geneval:mini", *PAIR, "--limit", "6", "--out", "suite")
     said = alphabench(*run)
+    assert said.out.count("unknown |") == 3
     before, after = sorted((alphabench.folder / "suite" / "geneval").iterdir())
     compared = alphabench("compare", before, after).out
     assert compared.strip() in said.out
@@ -69,6 +70,9 @@ def test_two_checkpoints_of_one_benchmark_end_with_their_comparison(alphabench: 
     assert [row["images_existing"] for row in facts["plan"]] == [24, 24]
     assert [one["run"]["complete"] for one in facts["results"]] == [True, True]
     assert len(facts["comparisons"]) == 1
+    another = alphabench(*run, "--seed", "1", "--dry-run", code=None).out
+    assert "unknown |" not in another
+    assert another.count("s an image as in suite/geneval/scene-") == 2
 
 
 def test_a_suite_that_cannot_run_at_all_is_refused(alphabench: Shell) -> None:

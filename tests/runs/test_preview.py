@@ -13,6 +13,7 @@ from PIL import Image
 from alphabench.benchmarks import open_benchmark
 from alphabench.interfaces import Generator
 from alphabench.judges import open_judge
+from alphabench.runs.earlier_runs import EarlierRuns
 from alphabench.runs.plan import CheckpointFactory, checkpoint_factory, open_evaluation, plan_run
 from alphabench.runs.preview import Preview, preview
 from alphabench.runs.run import Work, execute_plan
@@ -77,7 +78,27 @@ def test_images_that_exist_are_counted_and_tell_how_long_the_rest_takes(tmp_path
     assert shown.facts["images"] == "24 (2 per sample), 6 of them exist already"
     assert shown.numbers["images_existing"] == 6
     assert "to generate the rest on one device" in shown.facts["time"]
+    assert shown.facts["time"].endswith("s an image so far")
     assert not shown.refused
+
+
+def test_before_the_first_image_the_time_is_that_of_an_earlier_run_or_unknown(
+    tmp_path: Path,
+) -> None:
+    plan = plan_run(
+        Reds(), CheckpointFactory(name="dots", open=slow_dots), out=tmp_path / "new", seed=1
+    )
+    earlier = tmp_path / "runs"
+    unknown = preview(plan, "brightness", device="cpu", earlier=EarlierRuns([earlier]))
+    assert unknown.facts["time"].startswith("not known before the first image")
+    assert "seconds_per_image" not in unknown.numbers
+    few = plan_run(
+        Reds(), CheckpointFactory(name="dots", open=slow_dots), out=earlier / "dots", limit=3
+    )
+    execute_plan(few, open_evaluation(Reds(), "brightness"), Work())
+    known = preview(plan, "brightness", device="cpu", earlier=EarlierRuns([earlier]))
+    assert known.facts["time"].endswith(f"s an image as in {earlier / 'dots'}")
+    assert known.numbers["pace_from"] == str(earlier / "dots")
 
 
 def test_a_folder_that_holds_another_run_is_missing_and_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL.Image import Image
 
@@ -25,9 +26,9 @@ from alphabench.evaluators.judge_evaluator import JudgeEvaluator
 from alphabench.questions import Question
 from alphabench.runs.plan import CheckpointFactory
 from alphabench.runs.prepared_run import RunSettings
-from alphabench.runs.run import Outcome, Work
+from alphabench.runs.run import Work
 from alphabench.runs.suite import SuiteColumn, SuiteRow, execute_suite, plan_suite
-from alphabench.types import Card, ImageRequest, NotGenerated
+from alphabench.types import Card, ImageRequest, NotGenerated, Report
 from tests.support.fakes import Dots, Reds
 from tests.support.remote_judge import Remote, about, scored
 
@@ -65,30 +66,39 @@ def main() -> None:
     parser.add_argument("--image", type=float, default=0.1, help="seconds an image")
     parser.add_argument("--answer", type=float, default=0.1, help="seconds an answer")
     options = parser.parse_args()
-    measured = {}
-    for together in (False, True):
+    cases = {"one run after the other": False, "all together": True}
+    measured: list[SuiteTimes] = []
+    for case, together in cases.items():
         with tempfile.TemporaryDirectory() as folder:
-            measured[together] = measure(Path(folder), options, together=together)
-        seconds, until_made, _ = measured[together]
-        print(
-            json.dumps(
-                {
-                    "case": "all together" if together else "one run after the other",
-                    "seconds": round(seconds, 2),
-                    "seconds_until_the_last_image": round(until_made, 2),
-                }
-            ),
-            flush=True,
-        )
-    alone, together = measured[False], measured[True]
-    assert [one.report for one in alone[2]] == [one.report for one in together[2]]
-    print(json.dumps({"ratio_of_times": round(together[0] / alone[0], 3)}))
+            measured.append(measure_suite(Path(folder), options, together=together))
+        line = {
+            "case": case,
+            "seconds": round(measured[-1].seconds, 2),
+            "seconds_until_the_last_image": round(measured[-1].until_last_image, 2),
+        }
+        print(json.dumps(line), flush=True)
+    alone, overlapped = measured
+    assert alone.reports == overlapped.reports
+    ratios = {
+        "ratio_of_times": round(overlapped.seconds / alone.seconds, 3),
+        "ratio_until_the_last_image": round(
+            overlapped.until_last_image / alone.until_last_image, 3
+        ),
+    }
+    print(json.dumps(ratios))
 
 
-def measure(
-    folder: Path, options: argparse.Namespace, *, together: bool
-) -> tuple[float, float, list[Outcome]]:
-    """Seconds in all, until the last image, and the outcomes."""
+class SuiteTimes(NamedTuple):
+    """One way to run the suite."""
+
+    seconds: float
+    until_last_image: float
+    """Seconds."""
+    reports: list[Report]
+
+
+def measure_suite(folder: Path, options: argparse.Namespace, *, together: bool) -> SuiteTimes:
+    """Run the suite in an empty folder."""
     dots = SlowDots(image_seconds=options.image)
     judge = Remote(before=partial(_wait, options.answer))
     examiner = JudgeEvaluator(judge=judge, questions_about=about, score=scored)
@@ -107,7 +117,8 @@ def measure(
     else:
         found = [cell.run.execute(Work()) for cell in plan.cells if cell.run is not None]
     seconds = time.perf_counter() - began
-    return seconds, dots.ended[-1] - began, [one for one in found if one is not None]
+    reports = [one.report for one in found if one is not None]
+    return SuiteTimes(seconds, dots.ended[-1] - began, reports)
 
 
 def _same(dots: SlowDots, *, device: str) -> SlowDots:

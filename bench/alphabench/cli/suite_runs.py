@@ -140,17 +140,26 @@ def run_suite(suite: Suite, work: Work, *, dry_run: bool, as_json: bool) -> None
         typer.Exit: with 1 where a cell failed or lacks a verdict.
     """
     from alphabench.reports.suite_report import plan_markdown, plan_rows, results_markdown
+    from alphabench.runs.earlier_runs import EarlierRuns
+    from alphabench.runs.plan import RUNS
     from alphabench.runs.preview import preview
     from alphabench.runs.suite import execute_suite, plan_suite
 
     device = work.devices[0]
     plan = plan_suite(suite.columns, suite.rows, device=device)
+    earlier = EarlierRuns([suite.columns[0].settings.out or RUNS, RUNS])
     shown = [
         (
             cell,
             None
             if cell.run is None
-            else preview(cell.run.plan, cell.evaluator, judge=cell.run.judge, device=device),
+            else preview(
+                cell.run.plan,
+                cell.evaluator,
+                judge=cell.run.judge,
+                device=device,
+                earlier=earlier,
+            ),
         )
         for cell in plan.cells
     ]

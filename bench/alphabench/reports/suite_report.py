@@ -22,13 +22,13 @@ PlannedCell = tuple[SuiteCell, Preview | None]
 def plan_rows(cells: Sequence[PlannedCell]) -> list[dict[str, Any]]:
     """What each cell would do, as JSON values.
 
-    `seconds` is for the images that are left on one device, at the pace of images that the
-    checkpoint has made in these folders; None before its first.
+    `seconds` is for the images that are left on one device, at `seconds_per_image` as in the run
+    `pace_from`; None where no run has images of the checkpoint.
     """
-    paces: dict[str, float] = {}
+    paces: dict[str, dict[str, Any]] = {}
     for cell, shown in cells:
         if shown is not None and "seconds_per_image" in shown.numbers:
-            paces.setdefault(cell.checkpoint, shown.numbers["seconds_per_image"])
+            paces.setdefault(cell.checkpoint, _pace(shown.numbers))
     rows = []
     for cell, shown in cells:
         row: dict[str, Any] = {"checkpoint": cell.checkpoint, "benchmark": cell.benchmark}
@@ -36,7 +36,7 @@ def plan_rows(cells: Sequence[PlannedCell]) -> list[dict[str, Any]]:
             rows.append({**row, "evaluator": cell.evaluator or None, "missing": [cell.refusal]})
             continue
         left = shown.numbers["images"] - shown.numbers["images_existing"]
-        pace = shown.numbers.get("seconds_per_image", paces.get(cell.checkpoint))
+        pace = _pace(shown.numbers) or paces.get(cell.checkpoint, {})
         known = {
             key: shown.numbers[key]
             for key in ("judge_calls", "judge_most_tokens", "judge_most_usd")
@@ -49,12 +49,17 @@ def plan_rows(cells: Sequence[PlannedCell]) -> list[dict[str, Any]]:
                 "folder": shown.facts["run folder"],
                 "images": shown.numbers["images"],
                 "images_existing": shown.numbers["images_existing"],
-                "seconds": 0.0 if not left else None if pace is None else pace * left,
+                "seconds": 0.0 if not left else pace["seconds_per_image"] * left if pace else None,
+                **(pace if left else {}),
                 **known,
                 "missing": list(shown.missing),
             }
         )
     return rows
+
+
+def _pace(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: numbers[key] for key in ("seconds_per_image", "pace_from") if key in numbers}
 
 
 def plan_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -70,6 +75,7 @@ def plan_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     once = {row.get("folder", number): row for number, row in enumerate(rows) if "images" in row}
     total = {
         **{key: _sum(once.values(), key) for key in ("images", "images_existing", "seconds")},
+        "seconds_known": sum(row["seconds"] or 0.0 for row in once.values()),
         **{
             key: _sum([row for row in rows if key in row], key)
             for key in ("judge_calls", "judge_most_tokens", "judge_most_usd")
@@ -87,9 +93,21 @@ def plan_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     note = (
         "Tokens and dollars are high estimates for answers that are not in the cache; time is for "
-        f"one device, and {NOTHING} before a checkpoint's first image."
+        "one device, and unknown before a checkpoint's first image."
     )
-    return "\n\n".join([table, *(["\n".join(obstacles)] if obstacles else []), note])
+    parts = [table, "\n".join(obstacles), "\n".join(_pace_lines(rows)), note]
+    return "\n\n".join(filter(None, parts))
+
+
+def _pace_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Where each time to generate is from."""
+    lines = [
+        f"- time of {inline(row['checkpoint'], 60)}: {row['seconds_per_image']:.2g} s an image as "
+        f"in {inline(row['pace_from'], 200)}"
+        for row in rows
+        if "pace_from" in row
+    ]
+    return list(dict.fromkeys(lines))
 
 
 def _sum(rows: Any, key: str) -> Any:
@@ -102,13 +120,21 @@ def _amounts(row: Mapping[str, Any]) -> list[str]:
     if row.get("images") is None:
         return [NOTHING] * 6
     left = row["images"] - row["images_existing"]
-    dollars, seconds = row.get("judge_most_usd"), row.get("seconds")
+    dollars = row.get("judge_most_usd")
     counts = [row["images"], left, row.get("judge_calls"), row.get("judge_most_tokens")]
     return [
         *(NOTHING if count is None else f"{count:,}" for count in counts),
         NOTHING if dollars is None else f"{dollars:,.2f}",
-        NOTHING if seconds is None else duration(seconds),
+        _time(row),
     ]
+
+
+def _time(row: Mapping[str, Any]) -> str:
+    """To generate; of a sum, what is known of it at least."""
+    if row["seconds"] is not None:
+        return duration(row["seconds"])
+    known = row.get("seconds_known", 0.0)
+    return f"over {duration(known)}" if known else "unknown"
 
 
 def results_markdown(results: Sequence[CellResult]) -> str:

@@ -27,7 +27,7 @@ from alphabench.runs.plan import (
     plan_run,
     suggested_evaluator,
 )
-from alphabench.runs.run import LoadedRun, Outcome, Work, load_run
+from alphabench.runs.run import LoadedRun, Outcome, Work, load_planned_run
 from alphabench.runs.sharding import RunShard
 
 
@@ -111,12 +111,12 @@ class PreparedRun:
         return self.load(work).execute(work)
 
     def load(self, work: Work, *, turns: JudgeTurns | None = None) -> LoadedRun:
-        """See `load_run`.
+        """See `load_planned_run`.
 
         Raises:
             AlphaBenchError: for errors that the caller can fix.
         """
-        return load_run(self.plan, self.evaluation(work.devices), work, turns=turns)
+        return load_planned_run(self.plan, self.evaluation(work.devices), work, turns=turns)
 
     def evaluation(self, devices: Sequence[str]) -> Evaluation:
         """The evaluator, whose models are not loaded yet.

@@ -27,8 +27,9 @@ from alphabench.interfaces import (
 )
 from alphabench.questions import EstimatesCost, Judge, most_tokens, remote_judge_of
 from alphabench.remote import credentials
+from alphabench.runs.earlier_runs import EarlierRuns, pace_of
 from alphabench.runs.factories import check_writable
-from alphabench.runs.plan import Evaluation, RunPlan, licences_of, open_evaluation, unscorable
+from alphabench.runs.plan import RUNS, Evaluation, RunPlan, licences_of, open_evaluation, unscorable
 from alphabench.runs.progress import duration
 from alphabench.runs.store import RunFolder
 from alphabench.runs.stored_run import StoredRun
@@ -50,10 +51,11 @@ class Preview:
     facts: Mapping[str, str]
     """What -> in words."""
     numbers: Mapping[str, Any]
-    """The same for programs, in `--json` under `plan`: images, images_existing, settings,
-    changed_settings, weights (in bytes: stored, loaded, free; None where they are not on this
-    machine); for a large BAGEL peak_bytes; with a judge judge_calls, judge_tries, judge_most_tokens
-    and, for a remote one, judge_most_usd (None where its prices are not given)."""
+    """The same for programs, in `--json` under `plan`: images, images_existing, where it is
+    known seconds_per_image with the run that it is of (pace_from), settings, changed_settings,
+    weights (in bytes: stored, loaded, free; None where they are not on this machine); for a large
+    BAGEL peak_bytes; with a judge judge_calls, judge_tries, judge_most_tokens and, for a remote
+    one, judge_most_usd (None where its prices are not given)."""
     missing: tuple[str, ...]
     """What prevents the run, and which images cannot be generated or scored."""
     refused: bool = False
@@ -89,7 +91,14 @@ class Preview:
         return "\n".join(self.lines())
 
 
-def preview(plan: RunPlan, evaluator: str, *, judge: Judge | None = None, device: str) -> Preview:
+def preview(
+    plan: RunPlan,
+    evaluator: str,
+    *,
+    judge: Judge | None = None,
+    device: str,
+    earlier: EarlierRuns | None = None,
+) -> Preview:
     """What the plan amounts to, with every obstacle that can be seen from here.
 
     Args:
@@ -97,6 +106,7 @@ def preview(plan: RunPlan, evaluator: str, *, judge: Judge | None = None, device
         evaluator: its spec.
         judge: for benchmarks that need one.
         device: the one that would be used.
+        earlier: runs by which the time is estimated; None takes those below `runs`.
     """
     obstacles = _Obstacles()
     if plan.refusals:
@@ -117,7 +127,7 @@ def preview(plan: RunPlan, evaluator: str, *, judge: Judge | None = None, device
         asked = _questions(plan, evaluation, stored, device=device)
     for address in _addresses(plan.generator, judge):
         obstacles.refusals += _without_key(address)
-    images = _images(plan, stored)
+    images = _images(plan, stored, earlier or EarlierRuns([RUNS]))
     if images.numbers["images"] - images.numbers["images_existing"] > len(plan.refusals):
         obstacles.watch(partial(_check_served, plan.generator))
     if asked is None or asked.numbers["judge_calls"]:
@@ -192,20 +202,27 @@ def _is_begun(root: Path) -> bool:
     return (root / "manifest.json").exists()
 
 
-def _images(plan: RunPlan, stored: StoredRun | None) -> _Part:
+def _images(plan: RunPlan, stored: StoredRun | None, earlier: EarlierRuns) -> _Part:
     known = stored.images if stored is not None else {}
     made = [known[request.id] for request in plan.requests if request.id in known]
     n_left = len(plan.requests) - len(plan.refusals) - len(made)
     text = f"{len(plan.requests)} ({plan.benchmark.card.images_per_sample} per sample)"
     facts = {"images": f"{text}, {len(made)} of them exist already" if made else text}
     numbers: dict[str, Any] = {"images": len(plan.requests), "images_existing": len(made)}
-    seconds = sum(record.seconds for record in made) / len(made) if made else 0.0
-    if seconds and n_left > 0:
-        facts["time"] = (
-            f"about {duration(seconds * n_left)} to generate the rest on one device, at "
-            f"{seconds:.2g} s an image so far"
-        )
-        numbers["seconds_per_image"] = seconds
+    if n_left <= 0:
+        return _Part(facts=facts, numbers=numbers)
+    own = pace_of(made, plan.root)
+    if (pace := own or earlier.pace(plan.manifest)) is None:
+        facts["time"] = "not known before the first image: no run here has any of this checkpoint"
+        return _Part(facts=facts, numbers=numbers)
+    rest = "the rest " if made else ""
+    source = "so far" if pace is own else f"as in {pace.folder}"
+    facts["time"] = (
+        f"about {duration(pace.seconds * n_left)} to generate {rest}on one device, at "
+        f"{pace.seconds:.2g} s an image {source}"
+    )
+    numbers["seconds_per_image"] = pace.seconds
+    numbers["pace_from"] = str(pace.folder)
     return _Part(facts=facts, numbers=numbers)
 
 

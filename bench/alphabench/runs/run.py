@@ -179,10 +179,10 @@ def execute_plan(plan: RunPlan, evaluation: Evaluation, work: Work) -> Outcome:
     evaluator runs its self-test before the first image is generated. A complete run loads no
     model.
     """
-    return load_run(plan, evaluation, work).execute(work)
+    return load_planned_run(plan, evaluation, work).execute(work)
 
 
-def load_run(
+def load_planned_run(
     plan: RunPlan, evaluation: Evaluation, work: Work, *, turns: JudgeTurns | None = None
 ) -> LoadedRun:
     """Check what can be checked before the first image, and load the evaluator where it is needed.
