@@ -49,7 +49,7 @@ EVALUATOR_TABLES: dict[str, tuple[type, ...]] = {
     "`mmdet`": (MmdetOptions,),
     "`nano`": (NanoDetectorOptions,),
     "`mplug` (DPG-Bench)": (MplugOptions,),
-    "CVTG-2K": (OcrOptions,),
+    "`ocr` (CVTG-2K)": (OcrOptions,),
     "TIIF-Bench": (TiifJudgeOptions,),
     "DPG-Bench": (DpgJudgeOptions,),
     "GenEval 2": (WordingOptions,),

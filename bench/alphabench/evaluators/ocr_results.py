@@ -25,7 +25,7 @@ class OcrOptions:
 
     results: Path | None = None
     """JSON file of OCR results by image; unset: rapidocr reads the images."""
-    engine: str = ""
+    engine: str | None = None
     """What made that file, with its version; part of the evaluator's identity."""
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ def open_ocr_results(options: OcrOptions, key: Key) -> OcrResults:
                 f"{name!r} in {str(file)!r} is no list of pages with lines of text", hint=hint
             ) from error
     digest = hashlib.sha256(content).hexdigest()
-    return StoredResults(by_key=by_key, digest=digest, engine=options.engine, key=key)
+    return StoredResults(by_key=by_key, digest=digest, engine=options.engine or "", key=key)
 
 
 @dataclass(frozen=True, slots=True)
