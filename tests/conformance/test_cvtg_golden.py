@@ -16,7 +16,7 @@ from alphabench.benchmarks.cvtg.official_files import (
     cvtg_results_text,
     summarise_cvtg_results,
 )
-from alphabench.benchmarks.cvtg.questions import key_of
+from alphabench.benchmarks.cvtg.questions import upstream_key
 from alphabench.benchmarks.cvtg.scoring import asked_words
 from alphabench.evaluators.word_accuracy import word_similarity
 from alphabench.runs.plan import requests_for
@@ -49,7 +49,7 @@ def verdicts_on(benchmark: Cvtg, golden: Path) -> list[Verdict]:
             [
                 GeneratedImage(request=one, path=Path("none.png"), sha256="0" * 64, seconds=0.0)
                 for one in requests_for(benchmark.samples(), 1, seed=0)
-                if key_of(one.sample) in load(path)
+                if upstream_key(one.sample) in load(path)
             ]
         )
     )
@@ -75,7 +75,7 @@ def test_every_image_has_upstreams_words_and_similarities(
 ) -> None:
     benchmark = cvtg("official")
     expected = load(golden / "expected_per_image.json")
-    keys = {sample.id: key_of(sample) for sample in benchmark.samples()}
+    keys = {sample.id: upstream_key(sample) for sample in benchmark.samples()}
     words = {keys[sample.id]: sample.facts["words"] for sample in benchmark.samples()}
     verdicts = verdicts_on(benchmark, golden)
     assert len(verdicts) == len(expected) == 19

@@ -12,7 +12,7 @@ import pytest
 
 from alphabench.benchmarks.cvtg.benchmark import FOLDER, Cvtg, open_cvtg
 from alphabench.benchmarks.cvtg.official_files import LAYOUT, summarise_cvtg_results
-from alphabench.benchmarks.cvtg.questions import key_of
+from alphabench.benchmarks.cvtg.questions import upstream_key
 from alphabench.benchmarks.cvtg.scoring import AREAS, KINDS, asked_words
 from alphabench.checkpoints.scene import open_scene
 from alphabench.core.errors import AlphaBenchError
@@ -105,7 +105,9 @@ def test_a_judge_that_knows_the_truth_gives_the_true_score(
 
 def written(folder: Path, benchmark: Cvtg, reading: Callable[[str], Any]) -> str:
     """The evaluator that reads a file of results."""
-    results = {key_of(sample): reading(key_of(sample)) for sample in benchmark.samples()}
+    results = {
+        upstream_key(sample): reading(upstream_key(sample)) for sample in benchmark.samples()
+    }
     (folder / "ocr.json").write_text(json.dumps(results))
     return f"ocr?results={folder / 'ocr.json'}&engine=reader 1"
 

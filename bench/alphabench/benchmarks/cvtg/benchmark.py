@@ -104,7 +104,7 @@ class Cvtg(JudgedBenchmark):
             raise AlphaBenchError(f"{name!r} asks no judge", hint="leave out --judge")
         if name in BESIDE:
             return open_metric(spec or name, device=device, data=self.data)
-        results = open_ocr_results(fill(OcrOptions, values, owner=name), questions.key_of)
+        results = open_ocr_results(fill(OcrOptions, values, owner=name), questions.upstream_key)
         return WordEvaluator(
             results=results, protocol=self.protocol, question_id=questions.QUESTION
         )

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from alphabench import statistics
 from alphabench.benchmarks.cvtg.benchmark import N_PROMPTS, read_images
-from alphabench.benchmarks.cvtg.questions import failed_samples, key_of
+from alphabench.benchmarks.cvtg.questions import failed_samples, upstream_key
 from alphabench.benchmarks.cvtg.scoring import AREAS, KINDS, NED, ReadImage
 from alphabench.benchmarks.reporting import build_report, published_scope, scored_share
 from alphabench.core.errors import AlphaBenchError
@@ -99,7 +99,7 @@ def cvtg_export_files(
 
     The words of an image on which OCR failed are wrong, as in upstream's file; it is counted.
     """
-    keys = {sample.id: key_of(sample) for sample in samples}
+    keys = {sample.id: upstream_key(sample) for sample in samples}
     for name, path in images.items():
         yield PurePosixPath(f"{keys[name.rpartition('/')[0]]}.png"), path
     failed = failed_samples(verdicts)
@@ -192,4 +192,4 @@ OFFICIAL: Final = OfficialFormat(
     text=cvtg_results_text,
     files=cvtg_export_files,
 )
-LAYOUT: Final = Layout(form="DIR/CVTG/2/17.png", find=_find_images, key=key_of)
+LAYOUT: Final = Layout(form="DIR/CVTG/2/17.png", find=_find_images, key=upstream_key)

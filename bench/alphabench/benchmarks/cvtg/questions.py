@@ -19,7 +19,7 @@ QUESTION: Final = SCORE
 """The id of the one verdict on an image, which plain metrics give as well."""
 
 
-def key_of(sample: Sample) -> str:
+def upstream_key(sample: Sample) -> str:
     """Where upstream keeps the image, without the suffix: `CVTG/2/17`; KeyError for others."""
     return "/".join(str(sample.facts[key]) for key in ("benchmark_type", "area", "index"))
 
