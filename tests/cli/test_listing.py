@@ -30,12 +30,11 @@ def test_every_kind_of_checkpoint_is_described() -> None:
     [
         (
             "judge",
-            "corebench, cvtg:mini, dpg, gedit, geneval2, imgedit, longtext, rise, tiif:testmini, "
-            "tiif:test, tiif:mini, unigenbench, wise",
+            "corebench, dpg, gedit, geneval2, imgedit, longtext, rise, tiif:testmini, tiif:test, "
+            "tiif:mini, unigenbench, wise",
         ),
         ("mplug", "dpg"),
-        ("clipscore", "cvtg, metrics"),
-        ("ocr", "cvtg, tiif:testmini-text, tiif:test-text"),
+        ("ocr", "tiif:testmini-text, tiif:test-text"),
         ("dvreward", "dvreward"),
         ("holistic", "dvreward"),
         ("mask2former:official", "geneval"),

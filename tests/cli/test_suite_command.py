@@ -6,7 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -121,7 +121,7 @@ class Judged:
         judge = f"{self.server.spec}?handshake=off&concurrency=1"
         return (
             "run", self.benchmarks, *PAIR, "--judge", judge,
-            "--limit", str(self.limit), "--out", "suite", "--devices", "cpu",
+            "--devices", "cpu", "--limit", str(self.limit), "--out", "suite",
         )  # fmt: skip
 
     @property
@@ -153,12 +153,35 @@ def judge_server() -> Iterator[JudgeServer]:
         yield server
 
 
+def test_a_suite_leaves_what_single_runs_leave_and_asks_as_much(
+    alphabench: Shell, judge_server: JudgeServer
+) -> None:
+    """Byte for byte, though its judge is asked while the next run's images are generated."""
+    suite = Judged(alphabench, judge_server, "dpg:mini,tiif:mini", 1)
+    alphabench(*suite.words)
+    asked = Counter(judge_server.answered)
+    judge_server.answered.clear()
+    other = replace(alphabench, cache=alphabench.folder / "other-cache")
+    options = suite.words[suite.words.index("--judge") : suite.words.index("--out")]
+    for cell, found in suite.results().items():
+        name = cell.partition("/")[0]
+        checkpoint = "scene:?error=0.4" if "error" in cell else "scene:"
+        other("run", f"{name}:mini", "--ckpt", checkpoint, *options, "--out", f"alone/{cell}")
+        assert found == results_of_run(alphabench.folder / "alone" / cell)
+    assert judge_server.answered == asked
+
+
 @pytest.mark.skipif(not PROC.is_dir(), reason="needs /proc")
 @pytest.mark.parametrize(
     ("benchmarks", "limit", "times"),
     [
         ("dpg:mini,tiif:mini", 1, 1),  # judged alone: loads no model
-        pytest.param("geneval:mini,dpg:mini,tiif:mini", 4, 10, marks=pytest.mark.whole),
+        pytest.param(
+            "geneval:mini,dpg:mini,tiif:mini",
+            4,
+            10,
+            marks=[pytest.mark.whole, pytest.mark.timeout(1800)],
+        ),
     ],
 )
 def test_killed_at_random_moments_a_suite_ends_as_one_that_was_left_alone_and_asks_nothing_twice(

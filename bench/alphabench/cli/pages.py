@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from alphabench import registry
 from alphabench.cli.listing import Listing, run_row
@@ -17,9 +17,6 @@ from alphabench.runs.store import RunFolder
 from alphabench.types import Card
 from alphabench.upstream import UpstreamData
 from alphabench.upstream.fetch import fetchable
-
-_ASK_NO_JUDGE: Final = ("mask2former", "nano", "ocr", "clipscore")
-"""Default evaluators of benchmarks that need no `--judge`."""
 
 
 def listed_page(name: str) -> ShownPage | None:
@@ -97,8 +94,7 @@ def _benchmark_markdown(named: str, facts: dict[str, Any]) -> str:
     )
     name = named.partition("?")[0]
     prompts = "" if facts["prompts"] is not None else " --prompts FILE"
-    asks = next(iter(facts["evaluators"]), "") not in _ASK_NO_JUDGE
-    judge = " --judge JUDGE" if asks else ""
+    judge = " --judge JUDGE" if facts["evaluators"][:1] not in (["mask2former"], ["nano"]) else ""
     return "\n\n".join(
         [
             f"# {inline(facts['title'])}",
