@@ -22,6 +22,7 @@ from alphabench.evaluators.detection.mask2former.official import OfficialOptions
 from alphabench.evaluators.detection.mmdet.mmdet_detector import MmdetOptions
 from alphabench.evaluators.detection.nano_detector import NanoDetectorOptions
 from alphabench.evaluators.mplug.evaluator import MplugOptions
+from alphabench.evaluators.ocr_results import OcrOptions
 from alphabench.judges import JudgeOptions
 from alphabench.judges.nano_judge import NanoJudgeOptions
 from alphabench.judges.openai.openai_options import OpenAIOptions
@@ -48,6 +49,7 @@ EVALUATOR_TABLES: dict[str, tuple[type, ...]] = {
     "`mmdet`": (MmdetOptions,),
     "`nano`": (NanoDetectorOptions,),
     "`mplug` (DPG-Bench)": (MplugOptions,),
+    "`ocr` (CVTG-2K)": (OcrOptions,),
     "TIIF-Bench": (TiifJudgeOptions,),
     "DPG-Bench": (DpgJudgeOptions,),
     "GenEval 2": (WordingOptions,),

@@ -45,6 +45,9 @@ class BenchmarkEntry:
     """`Layout` of a folder of images as upstream's scripts expect it, for `images:DIR`."""
     dataset: str = ""
     """`Dataset` that `alphabench fetch` downloads, for data that is no set of pinned files."""
+    by_hand: str = ""
+    """How data is obtained that cannot be verified, which `alphabench fetch` prints; empty: all of
+    it is fetched."""
     measures: str = ""
     """What a score says, in two sentences, for `alphabench show`."""
     prompts: Mapping[str, int] = field(default_factory=dict)
@@ -66,6 +69,18 @@ BENCHMARKS: Final[Mapping[str, BenchmarkEntry]] = {
         "questions.",
         prompts={"corebench": 1080, "corebench:mini": 22},
         judge_calls={"": "54,144", "corebench:mini": "392"},
+    ),
+    "cvtg": BenchmarkEntry(
+        factory="alphabench.benchmarks.cvtg.benchmark:open_cvtg",
+        listed=("cvtg", "cvtg:mini"),
+        official_formats={"": "alphabench.benchmarks.cvtg.official_files:OFFICIAL"},
+        folder_layout="alphabench.benchmarks.cvtg.official_files:LAYOUT",
+        by_hand="its prompts are an archive whose digest is not known: unpack CVTG-2K.zip as "
+        "docs/benchmarks/cvtg.md says",
+        measures="Whether an image has the texts that a prompt quotes, in two to five places. OCR "
+        "reads each image, and its words are compared with those that should be there.",
+        prompts={"cvtg": 2000, "cvtg:mini": 24},
+        judge_calls={"": "none (OCR)", "cvtg:mini": "108"},
     ),
     "dpg": BenchmarkEntry(
         factory="alphabench.benchmarks.dpg.benchmark:open_dpg",

@@ -10,7 +10,7 @@ from alphabench.benchmarks.mini_split import mini_bytes, mini_source, pinned_sou
 from alphabench.upstream import pin_of
 
 MINIS = (
-    "corebench", "dpg", "gedit", "geneval", "geneval2",
+    "corebench", "cvtg", "dpg", "gedit", "geneval", "geneval2",
     "imgedit", "longtext", "rise", "tiif", "unigenbench", "wise",
 )  # fmt: skip
 

@@ -23,7 +23,7 @@ from tests.support.judge_server import Call, JudgeServer, Say, error, serving
 from tests.support.truth import replies, scores
 
 JUDGED = (
-    "tiif", "dpg", "geneval2", "corebench", "longtext", "unigenbench", "wise",
+    "tiif", "dpg", "geneval2", "corebench", "cvtg", "longtext", "unigenbench", "wise",
     "gedit", "imgedit", "rise", "dvreward",
 )  # fmt: skip
 MAXIMUM = dict.fromkeys(JUDGED, 1.0) | {"gedit": 10.0, "imgedit": 5.0}

@@ -30,11 +30,12 @@ def test_every_kind_of_checkpoint_is_described() -> None:
     [
         (
             "judge",
-            "corebench, dpg, gedit, geneval2, imgedit, longtext, rise, tiif:testmini, tiif:test, "
-            "tiif:mini, unigenbench, wise",
+            "corebench, cvtg:mini, dpg, gedit, geneval2, imgedit, longtext, rise, tiif:testmini, "
+            "tiif:test, tiif:mini, unigenbench, wise",
         ),
         ("mplug", "dpg"),
-        ("ocr", "tiif:testmini-text, tiif:test-text"),
+        ("clipscore", "cvtg, metrics"),
+        ("ocr", "cvtg, tiif:testmini-text, tiif:test-text"),
         ("dvreward", "dvreward"),
         ("holistic", "dvreward"),
         ("mask2former:official", "geneval"),

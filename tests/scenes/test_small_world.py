@@ -32,7 +32,7 @@ from alphabench.scenes.spec import SceneObject
 
 SPLITS = (
     "corebench", "geneval", "geneval2", "tiif", "dpg", "wise",
-    "gedit", "imgedit", "rise", "longtext", "unigenbench",
+    "gedit", "imgedit", "rise", "longtext", "unigenbench", "cvtg",
 )  # fmt: skip
 PROMPTS = ("prompt", "short_description", "long_description", "text", "Prompt", "instruction")
 MOST_WORDS = 45
@@ -77,7 +77,7 @@ def test_mini_prompts_are_short_and_none_is_there_twice() -> None:
     prompts = [text for text in given if isinstance(text, str)]
     counts = {split: len(rows(split)) for split in SPLITS}
     assert len(set(prompts)) == len(prompts) == sum(counts.values()) + counts["tiif"]
-    assert sum(counts.values()) == 60 + 22 + 24 + 26 + 14 + 36 + 54 + 28 + 24 + 16 + 24
+    assert sum(counts.values()) == 60 + 22 + 24 + 26 + 14 + 36 + 54 + 28 + 24 + 16 + 24 + 24
     assert max(len(prompt.split()) for prompt in prompts) <= MOST_WORDS
 
 

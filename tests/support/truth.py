@@ -58,7 +58,7 @@ def replies(benchmark: str, checkpoint: SceneCheckpoint, request: ImageRequest) 
         return edit_replies(benchmark, checkpoint, request)
     facts, truth = request.sample.facts, checkpoint.render_request(request).truth
     match benchmark:
-        case "tiif" | "geneval2" | "corebench" | "longtext" | "unigenbench":
+        case "tiif" | "geneval2" | "corebench" | "cvtg" | "longtext" | "unigenbench":
             return {str(i): yes_no(check_holds(c, truth)) for i, c in enumerate(facts["check"])}
         case "dpg":
             pairs = zip(facts["propositions"], facts["check"], strict=True)
@@ -100,8 +100,9 @@ def scores(benchmark: str, sample: Sample, said: Mapping[str, str]) -> dict[str,
             return {i: float(expected[int(i)].casefold() == answer) for i, answer in said.items()}
         case "dpg" | "geneval2" | "corebench" | "unigenbench":
             return {name: float(answer == "yes") for name, answer in said.items()}
-        case "longtext":
-            return {"text": sum(answer == "yes" for answer in said.values()) / len(said)}
+        case "cvtg" | "longtext":
+            name = "score" if benchmark == "cvtg" else "text"
+            return {name: sum(answer == "yes" for answer in said.values()) / len(said)}
         case "wise":
             return {name: float(answer.removeprefix("Score: ")) for name, answer in said.items()}
         case "gedit" | "rise" | "imgedit":

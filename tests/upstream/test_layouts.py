@@ -61,6 +61,7 @@ IMGEDIT = request("17", edit_type="add", source=Path("s"))
 GEDIT = request(
     "en-ps_human-k.1", task_type="ps_human", instruction_language="en", key="k.1", source=Path("s")
 )
+CVTG = request("CVTG-Style-2-17", benchmark_type="CVTG-Style", area=2, index="17")
 TIIF = request("style-0-long", type="style", length="long", index=0)
 DPG = [request("partiprompts1", at=index) for index in range(4)]
 
@@ -76,6 +77,7 @@ DPG = [request("partiprompts1", at=index) for index in range(4)]
         ("gedit", "fullset/ps_human/en/k.1.png", GEDIT),
         ("gedit", "a-model/fullset/ps_human/en/k.1.png", GEDIT),
         ("gedit", "ps_human/en/k.1.png", GEDIT),
+        ("cvtg", "CVTG-Style/2/17.png", CVTG),
         ("tiif", "style/a-model/long_description/0.png", TIIF),
         ("tiif", "style/a-model/long_description/0.webp", TIIF),
     ],

@@ -102,8 +102,13 @@ class JudgedBenchmark(ABC):
             citation=about.citation,
             data_digest=source.digest,
             images_per_sample=about.images,
-            evaluators=("judge",),
+            evaluators=self.evaluator_names,
         )
+
+    @property
+    def evaluator_names(self) -> tuple[str, ...]:
+        """What `evaluator` accepts; the first is the default."""
+        return ("judge",)
 
     def evaluator(
         self,

@@ -157,6 +157,28 @@ def grouped_report(
     )
 
 
+def metric_report(
+    scope: ReportScope,
+    clusters: Sequence[Cluster],
+    value_range: tuple[float, float],
+    *,
+    notes: tuple[str, ...] = (),
+) -> Report:
+    """The report of a plain metric: headline = the mean over scored images; groups have their own.
+
+    There are no bounds: what an image without a value would have had is not known.
+    """
+    settings = Bootstrap(value_range=value_range)
+    return build_report(
+        scope,
+        statistics.estimate(clusters, statistics.pooled(clusters), settings),
+        statistics.group_estimates(clusters, settings),
+        coverage=coverage_of(clusters),
+        bounds=None,
+        notes=notes,
+    )
+
+
 def coverage_of(clusters: Iterable[Cluster]) -> float:
     """Scored over expected verdicts of all clusters, 0 to 1; 0 where none is expected."""
     counts = [(cluster.n_scored, cluster.n_expected) for cluster in clusters]

@@ -22,7 +22,7 @@ EXTRAS: Final = {
     "train": ("tensorboard", "alphabench train"),
     "lora": ("peft", "--lora with PEFT adapters"),
     "data": ("datasets", "GEdit-Bench's images"),
-    "ocr": ("rapidocr", "TIIF-Bench's text items"),
+    "ocr": ("rapidocr", "TIIF-Bench's text items, CVTG-2K"),
     "vlm": ("torchvision", "judges through transformers"),
     "vllm": ("vllm", "judges through vLLM, on a GPU"),
     "openclip": ("open_clip", "GenEval's colours by the original library"),

@@ -54,5 +54,8 @@ def _fetch_one(name: str, data: UpstreamData, source: str | None) -> list[AlphaB
         else:
             echo(f"  {piece.words}")
     if not needs_download:
-        echo(f"{name} needs no download")
+        base, _, split = name.partition(":")
+        entry = registry.BENCHMARKS.get(base.partition("@")[0])
+        by_hand = entry.by_hand if entry is not None and not split else ""
+        echo(f"{name}: {by_hand}" if by_hand else f"{name} needs no download")
     return errors

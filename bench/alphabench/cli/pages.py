@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from alphabench import registry
 from alphabench.cli.listing import Listing, run_row
@@ -17,6 +17,9 @@ from alphabench.runs.store import RunFolder
 from alphabench.types import Card
 from alphabench.upstream import UpstreamData
 from alphabench.upstream.fetch import fetchable
+
+_ASK_NO_JUDGE: Final = ("mask2former", "nano", "ocr", "clipscore")
+"""Default evaluators of benchmarks that need no `--judge`."""
 
 
 def listed_page(name: str) -> ShownPage | None:
@@ -94,7 +97,8 @@ def _benchmark_markdown(named: str, facts: dict[str, Any]) -> str:
     )
     name = named.partition("?")[0]
     prompts = "" if facts["prompts"] is not None else " --prompts FILE"
-    judge = " --judge JUDGE" if facts["evaluators"][:1] not in (["mask2former"], ["nano"]) else ""
+    asks = next(iter(facts["evaluators"]), "") not in _ASK_NO_JUDGE
+    judge = " --judge JUDGE" if asks else ""
     return "\n\n".join(
         [
             f"# {inline(facts['title'])}",

@@ -207,12 +207,14 @@ def recall(wanted: Sequence[str], found: Sequence[str]) -> float:
 def edit_distance(one: str, other: str) -> float:
     """Levenshtein's distance over the longer word's length, 0 to 1, in lower case."""
     one, other = one.lower(), other.lower()
-    longest = max(len(one), len(other))
-    if not longest:
-        return 0.0
+    return levenshtein(one, other) / (max(len(one), len(other)) or 1)
+
+
+def levenshtein(one: str, other: str) -> int:
+    """The least number of characters to insert, delete or replace."""
     row = list(range(len(other) + 1))
     for i, a in enumerate(one, start=1):
         previous, row[0] = row[0], i
         for j, b in enumerate(other, start=1):
             previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
-    return row[-1] / longest
+    return row[-1]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 EVAL_RESULTS: Final = ".eval_results"
 HUB_DATASETS: Final[Mapping[str, str]] = {
+    "cvtg": "dnkdnk/CVTG-2K",
     "gedit": "stepfun-ai/GEdit-Bench",
     "imgedit": "sysuyy/ImgEdit",
     "rise": "PhoenixZ/RISEBench",

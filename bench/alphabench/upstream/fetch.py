@@ -114,6 +114,8 @@ def _pieces(benchmark: str) -> list[Dataset]:
         if name not in pinned_names():
             known = {*registry.benchmark_names(), *registry.known("dataset")}
             raise unknown_name("benchmark or evaluator with data", benchmark, known)
+    if name in registry.BENCHMARKS and registry.BENCHMARKS[name].by_hand:
+        return datasets
     return [*datasets, *(_as_dataset(pin) for pin in pins_of(benchmark))]
 
 

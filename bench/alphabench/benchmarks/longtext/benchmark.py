@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from alphabench.benchmarks.judged import (
@@ -20,9 +21,10 @@ from alphabench.benchmarks.judged import (
     rows_of_lines,
 )
 from alphabench.benchmarks.longtext import questions, scoring
-from alphabench.benchmarks.longtext.questions import QUESTION, wanted_text
+from alphabench.benchmarks.longtext.questions import QUESTION
 from alphabench.benchmarks.longtext.scoring import IMAGES, LENGTHS, ReadImage
 from alphabench.benchmarks.mini_split import DataSource, mini_bytes, mini_source, pinned_source
+from alphabench.benchmarks.object_words import named_words, open_object_judge, wanted_text
 from alphabench.interfaces import Evaluator
 from alphabench.judges.transcription import Unit, units_of
 from alphabench.questions import Judge
@@ -75,7 +77,8 @@ class LongText(JudgedBenchmark):
         """One that reads: `judge`, `judge?wording=own`; in `mini`, yes or no by object."""
         options = judge_options(spec, WordingOptions, benchmark="longtext")
         if self.split == "mini" and options.wording != "official":
-            return questions.open_object_judge(judge)
+            score = partial(named_words, question_id=QUESTION)
+            return open_object_judge(judge, benchmark="longtext", score=score)
         own = options.is_own(self.split)
         wording = None if own else questions.official_wording(self.data)
         return questions.open_longtext_judge(judge, wording, unit_of(self.split), self.protocol)

@@ -23,8 +23,8 @@ from alphabench.benchmarks.longtext.benchmark import (
     open_longtext,
     unit_of,
 )
-from alphabench.benchmarks.longtext.questions import TRANSCRIPTION
 from alphabench.benchmarks.longtext.scoring import IMAGES, ReadImage, longtext_report
+from alphabench.benchmarks.object_words import READ
 from alphabench.benchmarks.reporting import published_scope
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, read_bytes
@@ -88,11 +88,11 @@ def longtext_export_files(
             "image": names[one.image_id],
             "prompt": facts[sample_id]["prompt"],
             "ocr_gt": facts[sample_id]["text"],
-            "ocr_results": one.detail[TRANSCRIPTION],
+            "ocr_results": one.detail[READ],
         }
         for one in verdicts
         for sample_id in [one.image_id.rpartition("/")[0]]
-        if one.status == "scored" and one.image_id in names and TRANSCRIPTION in one.detail
+        if one.status == "scored" and one.image_id in names and READ in one.detail
     ]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     yield PurePosixPath(RESULTS_FILE), text

@@ -8,22 +8,21 @@ the words, and the judge is asked about each of them with yes or no.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from alphabench.benchmarks.judged import needed_judge, own_yes_no_evaluator
+from alphabench.benchmarks.judged import needed_judge
+from alphabench.benchmarks.object_words import READ, wanted_text
 from alphabench.core.files import well_formed
-from alphabench.evaluators.judge_evaluator import JudgeEvaluator, evidence, verdict_from
+from alphabench.evaluators.judge_evaluator import JudgeEvaluator, verdict_from
 from alphabench.judges.transcription import TextMatch, Transcription, Unit, transcribed
 from alphabench.questions import Answer, ImagePart, Judge, Question, ReplySampling
-from alphabench.types import GeneratedImage, ProtocolName, Sample, Verdict
+from alphabench.types import GeneratedImage, ProtocolName, Verdict
 from alphabench.upstream import UpstreamData, templates
 
 QUESTION: Final = "text"
 """The id of the one verdict on an image: the share of its text that is there."""
-TRANSCRIPTION: Final = "transcription"
-"""What the judge read, in a verdict's detail."""
 SCRIPT: Final = "textbench/evaluate_text_reward.py"
 OWN: Final = (
     "Write down every piece of writing in this image, once each and exactly as it stands there, "
@@ -64,19 +63,6 @@ def open_longtext_judge(
     )
 
 
-def open_object_judge(judge: Judge | None) -> JudgeEvaluator:
-    """The evaluator of `mini`, where objects stand for words; AlphaBenchError without a judge."""
-    judge = needed_judge(judge, benchmark="longtext")
-    return own_yes_no_evaluator(
-        judge, _object_questions, _named_words, words="objects, asked one by one"
-    )
-
-
-def wanted_text(facts: Mapping[str, Any]) -> str:
-    """The text that should be in an image: its pieces, joined by a blank as upstream does."""
-    return " ".join(facts["text"])
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ask:
     text: str
@@ -104,28 +90,5 @@ def _read_text(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict
     detail: dict[str, Any] = {"text": wanted_text(image.request.sample.facts)}
     if answer.values is not None and answer.reply is not None:
         detail |= dict(zip(TextMatch._fields, map(int, answer.values[1:]), strict=True))
-        detail[TRANSCRIPTION] = well_formed(transcribed(answer.reply.text))
+        detail[READ] = well_formed(transcribed(answer.reply.text))
     return [verdict_from(answer, detail=detail)]
-
-
-def _object_questions(sample: Sample) -> list[str]:
-    return list(sample.facts["questions"])
-
-
-def _named_words(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
-    """One verdict from all answers about an image; without one of them it has no value."""
-    text = wanted_text(image.request.sample.facts)
-    for answer in answers:
-        if answer.values is None:
-            question = {"question": answer.question.id, "text": text}
-            return [verdict_from(answer, question_id=QUESTION, detail=question)]
-    pairs = zip(text.split(), answers, strict=True)
-    words = [word for word, answer in pairs if answer.values and answer.values[0] == 1.0]
-    detail = {**evidence(answers[-1]), "reply": " ".join(words), "text": text}
-    detail |= {TRANSCRIPTION: " ".join(words), "matched": len(words), "expected": len(answers)}
-    share = len(words) / len(answers)
-    return [
-        Verdict(
-            image_id=image.id, question_id=QUESTION, value=share, status="scored", detail=detail
-        )
-    ]

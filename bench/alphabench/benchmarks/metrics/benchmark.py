@@ -17,7 +17,7 @@ from typing import Final
 
 from alphabench import statistics
 from alphabench.benchmarks.prompt_file import PromptEntry, prompt_entries, read_prompt_list
-from alphabench.benchmarks.reporting import build_report, coverage_of, run_scope
+from alphabench.benchmarks.reporting import metric_report, run_scope
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.files import UnreadableFileError, parse_json
 from alphabench.evaluators.metrics.image_metric import SCORE
@@ -173,22 +173,12 @@ class Metrics:
         evaluator: str,
         all_samples: Sequence[Sample],
     ) -> Report:
-        """Headline = the mean over scored images; the groups are means of their own.
-
-        There are no bounds: what an image without a value would have had is not known.
-        """
+        """See `metric_report`."""
         scope = run_scope(self, samples, verdicts, evaluator=evaluator, all_samples=all_samples)
-        clusters = self.clusters(samples, verdicts)
         entry = METRICS.get(evaluator.partition("?")[0])
-        settings = Bootstrap(value_range=entry.value_range) if entry else self.settings()
-        return build_report(
-            scope,
-            statistics.estimate(clusters, statistics.pooled(clusters), settings),
-            statistics.group_estimates(clusters, settings),
-            coverage=coverage_of(clusters),
-            bounds=None,
-            notes=(_NOT_CALIBRATED,),
-        )
+        value_range = entry.value_range if entry else self.settings().value_range
+        clusters = self.clusters(samples, verdicts)
+        return metric_report(scope, clusters, value_range, notes=(_NOT_CALIBRATED,))
 
     @property
     def _digest(self) -> str:
