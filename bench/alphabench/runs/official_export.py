@@ -54,7 +54,7 @@ def _write(outcome: Outcome, target: Path) -> None:
     stored = StoredRun.of(outcome.folder, verify_images=True)
     images = {image.id: image.path for image in stored.generated_images(outcome.samples)}
     verdicts = stored.expected_verdicts(benchmark, outcome.samples, outcome.evaluation)
-    form = _format(benchmark.card.name)
+    form = _format(f"{benchmark.card.name}:{benchmark.card.split}")
     for name, content in form.files(outcome.samples, images, verdicts):
         with writing(target, elsewhere="name another folder with --export"):
             replace_file(target / name, _image(content) if isinstance(content, Path) else content)
