@@ -55,6 +55,7 @@ EVALUATOR_TABLES: dict[str, tuple[type, ...]] = {
     "GenEval 2": (WordingOptions,),
     "T2I-CoReBench": (CoreBenchOptions,),
     "LongText-Bench": (WordingOptions,),
+    "OneIG-Bench": (WordingOptions,),
     "UniGenBench++": (UniGenBenchOptions,),
     "WISE": (WiseOptions,),
     "GEdit-Bench": (VieOptions,),

@@ -18,11 +18,14 @@ from alphabench.statistics import (
     Bootstrap,
     Cluster,
     bounds,
+    cluster_of,
     count_statuses,
     estimate,
+    estimate_of_sums,
     gather,
     group_estimates,
     mean_of_groups,
+    no_headline,
     paired_difference,
     pooled,
 )
@@ -362,3 +365,29 @@ def test_an_interval_takes_memory_for_the_samples_not_for_samples_times_replicat
     total_K = np.array([one.total for one in many])
     mean_R = total_K[drawn_RD].sum(axis=1) / (len(many) - 1)
     assert (found.low, found.high) == tuple(np.quantile(mean_R, [0.025, 0.975]))
+
+
+def test_a_figure_of_sums_has_the_interval_of_samples() -> None:
+    counts = {"n_samples": 40, "n_scored": 40, "n_expected": 40}
+    sums = np.stack([np.ones(40), np.arange(40.0) % 2], axis=1).astype(np.float64)
+
+    def share(totals: Any) -> Any:
+        return totals[:, 1] / totals[:, 0]
+
+    found = estimate_of_sums(sums, share, counts)
+    plain = estimate([cluster_of(str(n), [n % 2]) for n in range(40)], mean_of_groups)
+    assert found.value == plain.value == 0.5
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=0.03)
+    agreed = estimate_of_sums(sums[1::2], share, counts)
+    alike = estimate([cluster_of(str(n), [1.0]) for n in range(20)], mean_of_groups)
+    assert (agreed.value, agreed.low) == pytest.approx((alike.value, alike.low))
+    one = estimate_of_sums(sums[:1], share, counts)
+    assert (one.value, one.low, one.high) == (0.0, 0.0, 1.0)
+    assert estimate_of_sums(sums[:0], share, counts).value is None
+
+
+def test_a_benchmark_without_headline_has_no_difference_but_those_of_its_groups() -> None:
+    ours = [cluster_of(str(n), [1.0], group=group) for n in range(4) for group in "ab"]
+    theirs = [cluster_of(str(n), [0.0], group=group) for n in range(4) for group in "ab"]
+    found = paired_difference(ours, theirs, no_headline)
+    assert (found.value, found.low, found.high, found.n_samples) == (None, None, None, 8)

@@ -169,6 +169,21 @@ BENCHMARKS: Final[Mapping[str, BenchmarkEntry]] = {
         prompts={"longtext:en": 160, "longtext:zh": 160, "longtext:mini": 16},
         judge_calls={"": "640", "longtext:mini": "252"},
     ),
+    "oneig": BenchmarkEntry(
+        factory="alphabench.benchmarks.oneig.benchmark:open_oneig",
+        listed=("oneig:en", "oneig:zh", "oneig:mini"),
+        official_formats={
+            "": "alphabench.benchmarks.oneig.official_files:OFFICIAL",
+            "zh": "alphabench.benchmarks.oneig.official_files:OFFICIAL_ZH",
+            "mini": "alphabench.benchmarks.oneig.official_files:OFFICIAL_MINI",
+        },
+        folder_layout="alphabench.benchmarks.oneig.official_files:LAYOUT",
+        measures="Whether images show what prompts of several categories name, by a graph of "
+        "yes/no questions, and whether a text is written as the prompt asks for it, letter by "
+        "letter. Diversity, style and reasoning are not measured.",
+        prompts={"oneig:en": 895, "oneig:zh": 1095, "oneig:mini": 16},
+        judge_calls={"": "45,724", "oneig:zh": "56,088", "oneig:mini": "248"},
+    ),
     "rise": BenchmarkEntry(
         factory="alphabench.benchmarks.rise.benchmark:open_rise",
         listed=("rise", "rise:64", "rise:mini"),

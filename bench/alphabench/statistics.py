@@ -131,6 +131,11 @@ def mean_of_groups(means: Means) -> NDArray[np.float64]:
     return mean_R
 
 
+def no_headline(means: Means) -> NDArray[np.float64]:
+    """The formula of a benchmark that has no headline: no number, whatever the groups are."""
+    return np.full_like(next(iter(means.values())), np.nan)
+
+
 def pooled(clusters: Iterable[Cluster]) -> Formula:
     """The mean over all scored verdicts: each group is weighted by its number of them."""
     weights: dict[str, float] = {}
@@ -256,7 +261,8 @@ def paired_difference(
 
     Returns:
         An estimate whose `n_samples` are the pairs; `n_scored` and `n_expected` count the verdicts
-        of both sides, `n_expected` also those of samples without a partner. None without a pair.
+        of both sides, `n_expected` also those of samples without a partner. None without a pair,
+        and where the formula is `no_headline`.
     """
     left, right = _unique(a), _unique(b)
     shared = sorted(k for k in left.keys() & right.keys() if left[k].n_scored and right[k].n_scored)
@@ -283,7 +289,7 @@ def paired_difference(
         value,
         settings,
     )
-    return Estimate(
+    difference = Estimate(
         value=value,
         low=low,
         high=high,
@@ -291,6 +297,7 @@ def paired_difference(
         n_scored=sum(left[k].n_scored + right[k].n_scored for k in shared),
         n_expected=n_expected,
     )
+    return difference if np.isfinite(value) else difference.withheld()
 
 
 def _cluster(sample: Sample, verdicts: Sequence[Verdict], n_expected: int) -> Cluster:
@@ -381,6 +388,37 @@ def estimate_of(
     return Estimate(value=value, low=low, high=high, **counts)
 
 
+def estimate_of_sums(
+    sums_NK: NDArray[np.float64],
+    figure: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    counts: Mapping[str, int],
+    settings: Bootstrap = DEFAULT,
+) -> Estimate:
+    """A figure that is computed from sums over samples, such as a product of several ratios.
+
+    Args:
+        sums_NK: (N, K), K sums for each of N samples that were scored.
+        figure: (S, K) totals of the samples in, (S,) figures out, within the range of values.
+        counts: `n_samples`, `n_scored` and `n_expected`.
+        settings: of the bootstrap.
+
+    Returns:
+        None as its value without a sample. A single sample, and samples that all agree, are treated
+        as by `estimate`.
+    """
+    if not len(sums_NK):
+        return Estimate(value=None, low=None, high=None, **counts)
+    values = figure(resampled_counts(len(sums_NK), settings) @ sums_NK)
+    value, replicates = float(values[0]), values[1:]
+    low, high = settings.value_range
+    if len(replicates) and np.ptp(figure(sums_NK)) <= 1e-9 * (high - low):
+        share = _agreed_share(len(sums_NK), settings)
+        low, high = value + share * (low - value), value + share * (high - value)
+    elif len(replicates):
+        low, high = _quantiles(replicates, replicates, value, settings)
+    return Estimate(value=value, low=low, high=high, **counts)
+
+
 def _sums(clusters: Sequence[Cluster]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(K,) totals, and the numbers of verdicts that they sum."""
     total_K = np.array([c.total for c in clusters], dtype=np.float64)
@@ -417,9 +455,13 @@ def _agreed(means: Means, extreme: float, n_samples: int, settings: Bootstrap) -
     If a share q of all samples differs, N samples agree with probability (1 - q)^N; the exact
     (Clopper and Pearson 1934) bound is the q at which this equals the tail's probability.
     """
-    tail = (1.0 - settings.level) / 2.0
-    share = 1.0 - tail ** (1.0 / n_samples)
+    share = _agreed_share(n_samples, settings)
     return {name: mean_R + share * (extreme - mean_R) for name, mean_R in means.items()}
+
+
+def _agreed_share(n_samples: int, settings: Bootstrap) -> float:
+    tail = (1.0 - settings.level) / 2.0
+    return 1.0 - float(tail ** (1.0 / n_samples))
 
 
 def _filled(clusters: Sequence[Cluster], value: float) -> NDArray[np.float64]:

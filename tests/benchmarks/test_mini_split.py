@@ -11,7 +11,7 @@ from alphabench.upstream import pin_of
 
 MINIS = (
     "corebench", "cvtg", "dpg", "gedit", "geneval", "geneval2",
-    "imgedit", "longtext", "rise", "tiif", "unigenbench", "wise",
+    "imgedit", "longtext", "oneig", "rise", "tiif", "unigenbench", "wise",
 )  # fmt: skip
 
 

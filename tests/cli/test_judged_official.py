@@ -27,6 +27,7 @@ from alphabench.runs.plan import checkpoint_factory, choose_samples, open_evalua
 from alphabench.runs.run import Work, execute_plan
 from alphabench.types import Sample
 from alphabench.upstream import UpstreamData
+from alphabench.upstream.image_grids import grid_bytes
 from tests.benchmarks.dpg.test_dpg_benchmark import invented_table
 from tests.cli.conftest import Shell
 from tests.support.judged_world import noise, noises
@@ -39,6 +40,7 @@ PINS = (
     "geneval2",
     "corebench",
     "longtext",
+    "oneig",
     "imgedit",
     "imgedit-judge",
     "rise",
@@ -270,6 +272,50 @@ def test_long_texts_are_read_and_come_back_from_upstreams_rows(
     assert official["headline"] == found["headline"]
     assert official["groups"] == found["groups"]
     assert f"Text Score: {found['headline']['value']:.4f}" in here(*words).out
+
+
+@pytest.mark.parametrize(("name", "limit"), [("oneig:en", 8), ("oneig:zh", 6)])
+def test_grids_of_oneig_are_judged_and_come_back_from_upstreams_tables(
+    here: Shell, data: UpstreamData, name: str, limit: int
+) -> None:
+    samples = chosen(name, data, limit)
+    table = {}
+    for number, sample in enumerate(samples):
+        paths = [here.folder / f"{number}-{cell}.png" for cell in range(4)]
+        noises(here.folder, [path.name for path in paths], side=8)
+        # The last image of the first prompt is lost, which upstream's script fills with black.
+        cells = dict(enumerate(map(Image.open, paths[: 3 if number == 0 else 4])))
+        grid = here.folder / "pictures" / sample.group / "a-model" / f"{sample.id[-3:]}.webp"
+        grid.parent.mkdir(parents=True, exist_ok=True)
+        grid.write_bytes(grid_bytes(cells, name=sample.id))
+        for cell in range(4):
+            replies = {"text": sample.facts["text"]} if sample.group == "text" else {}
+            asked = enumerate(sample.facts.get("questions", ()), start=1)
+            replies |= {str(n): "no" if n == 1 and cell == 1 else "yes" for n, _ in asked}
+            table[f"{sample.id}/{cell}"] = replies
+    (here.folder / "table.json").write_text(json.dumps(table))
+    found = here(
+        "run", name, "--ckpt", "images:pictures", "--layout", "oneig", "--wording", "own",
+        "--judge", "scripted:table.json", "--out", "run", "--json", "--limit", str(limit), code=1,
+    ).json  # fmt: skip
+    lost = 1 if samples[0].group == "text" else len(samples[0].facts["questions"])
+    assert found["statuses"]["missing"] == lost
+    assert found["headline"]["value"] is None
+    assert found["groups"]["text"]["value"] == 1.0
+    assert 0.7 < found["groups"]["alignment"]["value"] < 1.0
+    here("summarise", "run", "--export", "theirs", code=1)
+    words = ("summarise", name, "--official", "theirs/results")
+    official = here(*words, "--json").json
+    assert values_of(official) == pytest.approx(values_of(found), abs=1e-12)
+    extras = {key: one["value"] for key, one in official["extras"].items()}
+    assert extras == pytest.approx({k: one["value"] for k, one in found["extras"].items()})
+    assert f"text: {found['groups']['text']['value']}" in here(*words).out
+    # What was written can be judged again as it lies.
+    again = here(
+        "run", name, "--ckpt", "images:theirs/images", "--layout", "oneig", "--wording", "own",
+        "--judge", "scripted:table.json", "--out", "again", "--json", "--limit", str(limit), code=1,
+    ).report  # fmt: skip
+    assert again["groups"] == found["groups"]
 
 
 def values_of(report: Any) -> dict[str, float]:

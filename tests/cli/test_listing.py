@@ -30,8 +30,8 @@ def test_every_kind_of_checkpoint_is_described() -> None:
     [
         (
             "judge",
-            "corebench, cvtg:mini, dpg, gedit, geneval2, imgedit, longtext, rise, tiif:testmini, "
-            "tiif:test, tiif:mini, unigenbench, wise",
+            "corebench, cvtg:mini, dpg, gedit, geneval2, imgedit, longtext, oneig, rise, "
+            "tiif:testmini, tiif:test, tiif:mini, unigenbench, wise",
         ),
         ("mplug", "dpg"),
         ("clipscore", "cvtg, metrics"),

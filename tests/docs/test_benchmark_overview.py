@@ -35,7 +35,7 @@ def n_questions(benchmark: Benchmark) -> int:
             return 2 * len(samples)
         case "rise":  # all are asked about the edit, and all but the logical ones about the look
             return sum(1 + (sample.group != "logical_reasoning") for sample in samples)
-        case "cvtg" | "longtext":  # the one verdict on an image comes from a question for each word
+        case "cvtg" | "longtext" | "oneig":  # a text has a verdict, and a question for each word
             n_words = sum(len(sample.facts["questions"]) for sample in samples)
             return n_words * benchmark.card.images_per_sample
         case "dvreward":

@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alphabench.core.edit_distances import levenshtein
 from alphabench.judges.parsing import read_reply
-from alphabench.judges.transcription import Transcription, Unit, match_texts, transcribed
+from alphabench.judges.transcription import (
+    LetterTranscription,
+    Transcription,
+    Unit,
+    match_letters,
+    match_texts,
+    transcribed,
+)
 from alphabench.questions import Answer, Question, Reply, ReplySampling
 
 TEXT = "FRESH PLUMS Open 9-5, Sundays too!"
@@ -20,6 +28,17 @@ PIECES = (
     "\u4eca\u65e5", "\u00e9", "\u0130", "\ufb03", "\u00b2", "\ud800", "\0", "\u2028", "{}",
     "**", "-", " ", "", "a" * 300, "\u0661", "\U0001f600",
 )  # fmt: skip
+
+
+def letters(text: str, *, strict: bool, wanted: str = TEXT, finish: str = "stop") -> Answer:
+    question = Question(
+        image_id="0000/0",
+        id="text",
+        parts=("read",),
+        sampling=ReplySampling(max_tokens=128),
+        answer_format=LetterTranscription(text=wanted, strict=strict),
+    )
+    return read_reply(question, Reply(text=text, model="m", finish_reason=finish))
 
 
 def answer(
@@ -126,3 +145,56 @@ def test_what_is_read_twice_or_shuffled_matches_no_more_than_once(text: str, uni
 @given(st.text(max_size=60))
 def test_cleaning_leaves_all_else_as_it_is(text: str) -> None:
     assert transcribed(text) == text.replace("No text recognized.", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "official", "strict"),
+    [
+        ("Fresh plums", (0.0, 0, 6, 26), (0.0, 0, 6, 26)),
+        ("FRESH PLUMS Open 95 Sundays too", (1.0, 6, 6, 0), (1.0, 6, 6, 0)),
+        ("addCriterionFRESH PLUMS Open 9-5, Sundays too!", (1.0, 6, 6, 0), (1.0, 6, 6, 0)),
+        ("No text recognized.", (0.0, 0, 6, 31), (0.0, 0, 6, 31)),
+        ("", (0.0, 0, 6, 31), "unparsed"),
+        ("I'm sorry, but I can't help with that.", "scored", "refused"),
+    ],
+)
+def test_letters_keep_their_case_and_are_counted_apart(
+    text: str, official: tuple[float, ...] | str, strict: tuple[float, ...] | str
+) -> None:
+    for is_strict, expected in ((False, official), (True, strict)):
+        found = letters(text, strict=is_strict)
+        assert expected in (found.status, found.values)
+
+
+def test_a_sentence_that_there_is_no_text_is_text_unless_read_strictly() -> None:
+    said = "No text recognized"
+    values = {strict: letters(said, strict=strict).values for strict in (False, True)}
+    assert values == {False: (0.0, 0, 6, 27), True: (0.0, 0, 6, 31)}
+
+
+def test_ten_thousand_replies_are_counted_in_letters_or_have_a_status() -> None:
+    pick = random.Random(1)
+    statuses = set()
+    for number in range(10_000):
+        text = pick.choice((" ", "", "\n")).join(pick.choices(PIECES, k=pick.randrange(4)))
+        wanted = "\u4eca\u65e5 95" if number % 3 else "PLUMS too"
+        finish = pick.choice(("stop", "length"))
+        found = letters(text, strict=number % 4 < 2, wanted=wanted, finish=finish)
+        statuses.add(found.status)
+        assert "the answer format failed" not in found.reason, text
+        if found.values is not None:
+            share, matched, expected, distance = found.values
+            assert share == matched / expected <= 1
+            assert (distance == 0) <= (share == 1)
+            assert all(map(math.isfinite, found.values))
+    assert statuses == {"scored", "refused", "unparsed"}
+
+
+@given(st.text("ab c", max_size=8), st.text("ab c", max_size=8), st.text("ab c", max_size=8))
+def test_distances_in_letters_are_a_metric(one: str, other: str, third: str) -> None:
+    apart = levenshtein(one, other)
+    assert apart == levenshtein(other, one)
+    assert (apart == 0) == (one == other)
+    assert abs(len(one) - len(other)) <= apart <= max(len(one), len(other))
+    assert levenshtein(one, third) <= apart + levenshtein(other, third)
+    assert match_letters(one, "a").distance >= 0

@@ -60,6 +60,9 @@ def replies(benchmark: str, checkpoint: SceneCheckpoint, request: ImageRequest) 
     match benchmark:
         case "tiif" | "geneval2" | "corebench" | "cvtg" | "longtext" | "unigenbench":
             return {str(i): yes_no(check_holds(c, truth)) for i, c in enumerate(facts["check"])}
+        case "oneig":
+            checks = enumerate(facts["check"], start=1)
+            return {str(number): yes_no(check_holds(c, truth)) for number, c in checks}
         case "dpg":
             pairs = zip(facts["propositions"], facts["check"], strict=True)
             return {one["id"]: yes_no(check_holds(check, truth)) for one, check in pairs}
@@ -98,11 +101,11 @@ def scores(benchmark: str, sample: Sample, said: Mapping[str, str]) -> dict[str,
         case "tiif":
             expected = sample.facts["answers"]
             return {i: float(expected[int(i)].casefold() == answer) for i, answer in said.items()}
-        case "dpg" | "geneval2" | "corebench" | "unigenbench":
-            return {name: float(answer == "yes") for name, answer in said.items()}
-        case "cvtg" | "longtext":
+        case "cvtg" | "longtext" | "oneig" if "text" in sample.facts:
             name = "score" if benchmark == "cvtg" else "text"
             return {name: sum(answer == "yes" for answer in said.values()) / len(said)}
+        case "dpg" | "geneval2" | "corebench" | "unigenbench" | "oneig":
+            return {name: float(answer == "yes") for name, answer in said.items()}
         case "wise":
             return {name: float(answer.removeprefix("Score: ")) for name, answer in said.items()}
         case "gedit" | "rise" | "imgedit":

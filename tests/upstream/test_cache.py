@@ -215,6 +215,8 @@ def test_licences_are_known_before_anything_is_downloaded() -> None:
         ("corebench:mini", []),
         ("longtext:zh", ["longtext", "longtext-judge"]),
         ("longtext:mini", []),
+        ("oneig:zh", ["oneig", "oneig-judge"]),
+        ("oneig:mini", []),
         ("geneval2", ["geneval2", "geneval2-judge"]),
         ("geneval2:mini", []),
         ("unigenbench", ["unigenbench", "unigenbench-judge"]),

@@ -38,10 +38,17 @@ def open_object_judge(judge: Judge | None, *, benchmark: str, score: Score) -> J
 
 
 def named_words(
-    image: GeneratedImage, answers: Sequence[Answer], *, question_id: str
+    image: GeneratedImage, answers: Sequence[Answer], *, question_id: str, text: str | None = None
 ) -> list[Verdict]:
-    """One verdict from all answers about an image; without one of them it has no value."""
-    text = wanted_text(image.request.sample.facts)
+    """One verdict from all answers about an image; without one of them it has no value.
+
+    Args:
+        image: the image.
+        answers: about the words of the text, in order.
+        question_id: of the verdict.
+        text: None takes the sample's pieces.
+    """
+    text = wanted_text(image.request.sample.facts) if text is None else text
     for answer in answers:
         if answer.values is None:
             question = {"question": answer.question.id, "text": text}

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from alphabench.core.edit_distances import levenshtein
 from alphabench.core.errors import AlphaBenchError
 from alphabench.types import GeneratedImage, Verdict
 
@@ -208,13 +209,3 @@ def edit_distance(one: str, other: str) -> float:
     """Levenshtein's distance over the longer word's length, 0 to 1, in lower case."""
     one, other = one.lower(), other.lower()
     return levenshtein(one, other) / (max(len(one), len(other)) or 1)
-
-
-def levenshtein(one: str, other: str) -> int:
-    """The least number of characters to insert, delete or replace."""
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, start=1):
-        previous, row[0] = row[0], i
-        for j, b in enumerate(other, start=1):
-            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
-    return row[-1]

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from alphabench.core.edit_distances import levenshtein
 from alphabench.core.errors import AlphaBenchError
-from alphabench.evaluators.ocr import edit_distance, levenshtein
+from alphabench.evaluators.ocr import edit_distance
 from alphabench.evaluators.ocr_results import OcrResults
 from alphabench.types import GeneratedImage, ImageRequest, ProtocolName, Verdict
 

@@ -384,6 +384,8 @@ def _changes_table(changes: Sequence[SampleChange], most: int) -> str:
 
 
 def _headline(difference: Estimate) -> str:
+    if difference.value is None and difference.n_samples:
+        return f"**Difference {NOTHING}**: the benchmark has no headline; its parts stand below."
     if difference.value is None:
         return f"**Difference {NOTHING}**: no sample was scored in both runs."
     decision = "distinguishable" if is_distinguishable(difference) else "not distinguishable"
@@ -407,7 +409,7 @@ def _difference_json(difference: Estimate) -> dict[str, Any]:
 def difference_verdict(difference: Estimate) -> str:
     """Whether the candidate is higher or lower, in words."""
     if difference.value is None:
-        return "nothing scored in both"
+        return "no headline" if difference.n_samples else "nothing scored in both"
     if not is_distinguishable(difference):
         return "not distinguishable"
     return "higher" if difference.value > 0 else "lower"

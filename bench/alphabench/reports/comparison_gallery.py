@@ -160,6 +160,8 @@ def _head(
 
 
 def _headline_lines(difference: Estimate) -> list[str]:
+    if difference.value is None and difference.n_samples:
+        return ["the benchmark has no headline; its parts stand below"]
     if difference.value is None:
         return ["no sample was scored in both runs"]
     decision = "distinguishable" if is_distinguishable(difference) else "not distinguishable"

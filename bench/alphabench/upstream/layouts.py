@@ -35,9 +35,9 @@ class FolderOptions:
     gaps: Literal["refuse", "allow"] = "refuse"
     """What to do when an image is missing; with `allow` it counts as missing in the report."""
     model: str | None = None
-    """tiif, gedit: the model, where the folder holds images of several models."""
+    """tiif, gedit, oneig: the model, where the folder holds images of several models."""
     cells: int = 4
-    """dpg: images in a file, 4 or 1 (upstream's --pic-num)."""
+    """dpg, oneig: images in a file, 4 or 1."""
     side: int | None = None
     """dpg: pixels of one image (upstream's --resolution); None takes what the file implies."""
 
