@@ -10,7 +10,6 @@ from typing import ClassVar
 
 import pytest
 
-from alphabench import statistics
 from alphabench.benchmarks import judged
 from alphabench.benchmarks.judged import About, JudgedBenchmark, JudgedRun, WordingOptions
 from alphabench.benchmarks.mini_split import DataSource
@@ -21,7 +20,6 @@ from alphabench.interfaces import Evaluator
 from alphabench.judges.scripted import ScriptedJudge
 from alphabench.questions import Answer, Judge
 from alphabench.runs.plan import requests_for
-from alphabench.statistics import Cluster
 from alphabench.types import GeneratedImage, Report, Sample, Verdict
 from alphabench.upstream import UpstreamData
 
@@ -52,15 +50,12 @@ class Tiny(JudgedBenchmark):
         return SAMPLES
 
     def questions(self, sample: Sample) -> Sequence[str]:
-        return [str(index) for index in range(len(wanted(sample)))]
+        return judged.positions(wanted(sample))
 
     def judge_evaluator(self, spec: str | None, judge: Judge | None) -> Evaluator:
         judged.judge_options(spec, WordingOptions, benchmark="tiny")
         judge = judged.needed_judge(judge, benchmark="tiny")
-        return judged.own_yes_no_evaluator(judge, wanted, score, rule="none")
-
-    def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
-        return statistics.gather(samples, verdicts, n_expected=4)
+        return judged.own_yes_no_evaluator(judge, score, wanted, rule="none")
 
     def report(self, run: JudgedRun) -> Report:
         return grouped_report(run.scope, self.clusters(run.samples, run.verdicts))
@@ -98,7 +93,7 @@ def test_own_yes_no_questions_go_from_image_to_report(tmp_path: Path) -> None:
     assert [verdict.question_id for verdict in verdicts] == ["0", "1"] * 4
     report = tiny.summarise(SAMPLES, verdicts[:-1], evaluator="judge", all_samples=SAMPLES)
     assert (report.headline.value, report.statuses) == (1.0, {"scored": 7, "missing": 1})
-    values = list(judged.values_by_image(SAMPLES, verdicts[:-1], tiny.questions, images=2))
+    values = judged.values_by_image(SAMPLES, verdicts[:-1], "of", images=2)
     assert [one.image_id for one in values] == ["x/0", "x/1", "y/0", "y/1"]
     assert [one.values for one in values] == [(1.0, 1.0)] * 3 + [(1.0, None)]
     assert scored_counts(value for one in values for value in one.values) == (7, 8)

@@ -166,3 +166,30 @@ def test_fetching_all_goes_on_after_what_cannot_be_had(alphabench: Shell, tmp_pa
         assert text in said.out
     # One for each set of pinned files, and one for the images of GEdit-Bench.
     assert said.err.count("error: ") == len(pinned_names()) + 1
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "missing", "works"),
+    [
+        ("geneval2", "the judge's official wording (geneval2-judge)", "`--wording own`"),
+        ("longtext", "the judge's official wording (longtext-judge)", "`--wording own`"),
+        ("unigenbench", "the judge's official wording (unigenbench-judge)", "`--wording own`"),
+        ("corebench", "the judge's official wording (corebench-judge)", "`--wording own`"),
+        ("imgedit", "the source images (imgedit-images)", "only imgedit:mini can be run"),
+        (
+            "rise",
+            "the source images (rise-images) and the judge's official wording (rise-judge)",
+            "only rise:mini can be run",
+        ),
+    ],
+)
+def test_a_folder_without_all_parts_is_used_and_the_end_says_what_is_missing(
+    alphabench: Shell, shared: Path, benchmark: str, missing: str, works: str
+) -> None:
+    fetched = alphabench("fetch", benchmark, "--from", shared / "upstream", code=2)
+    assert "verified" in fetched.out
+    *reasons, error, hint = fetched.err.splitlines()
+    assert all(reason.startswith("not fetched: ") for reason in reasons)
+    assert error.startswith(f"error: {benchmark} is fetched in part, without {missing}; until then")
+    assert error.endswith(works)
+    assert hint == f"hint: `alphabench fetch {benchmark}` gets the rest from its source"

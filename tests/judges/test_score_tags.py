@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphabench.judges.parsing import read_reply, text_of
-from alphabench.judges.score_tags import ScoreTags, literal_parts, readable_analysis
+from alphabench.judges.score_tags import ScoreTags, literal_parts, readable_analysis, stored_scores
 from alphabench.questions import Question, Reply, ReplySampling
 
 
@@ -140,3 +140,11 @@ def test_the_tags_that_were_asked_for_are_no_thought_and_a_thought_is_no_answer(
 )
 def test_a_literal_without_parts_has_none(text: str, parts: list[object]) -> None:
     assert literal_parts(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("result", "scores"),
+    [("{'score': [1, 0]}", [1, 0]), ("{'score': 1}", None), ("{}", []), ("[1]", []), ("{", [])],
+)
+def test_stored_scores_are_a_list_or_stand_elsewhere(result: str, scores: list[int] | None) -> None:
+    assert stored_scores(result) == scores

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 from alphabench.benchmarks.gedit import viescore
 from alphabench.benchmarks.gedit.viescore_parser import HIGHEST, LowestScore
-from alphabench.questions import ImagePart, Part, Question, Reply, ReplySampling
+from alphabench.questions import (
+    AnswerFormat,
+    Capabilities,
+    ImagePart,
+    Part,
+    Question,
+    Reply,
+    ReplySampling,
+)
 from alphabench.types import GeneratedImage, Sample
 
 OWN_EDIT_TEMPLATE: Final = viescore.OWN.semantics
@@ -22,12 +30,32 @@ OWN_LOOK_TEMPLATE: Final = viescore.OWN.quality
 """VIEScore's second question, about the edited image alone."""
 OWN_EDIT_PLACE: Final = "<instruction>"
 """Stands for the editing instruction."""
-_SAMPLING: Final = ReplySampling(max_tokens=1024)
+BEFORE_AND_AFTER: Final = Capabilities(images_per_question=2, logprobs=False)
+"""What a judge of edits must be able to do."""
 
 
-def texts_digest(texts: Mapping[str, str]) -> str:
-    """The start of the sha256 over templates and their names, for an evaluator's identity."""
-    return hashlib.sha256(json.dumps(dict(texts), sort_keys=True).encode()).hexdigest()[:16]
+def edit_identity(
+    answer_format: AnswerFormat,
+    wording: Literal["official", "own"],
+    texts: Mapping[str, str],
+    sampling: ReplySampling,
+) -> dict[str, str]:
+    """What decides the verdicts of a judge of edits.
+
+    Args:
+        answer_format: of its questions.
+        wording: whose the templates are.
+        texts: the templates by name.
+        sampling: of its replies.
+    """
+    digest = hashlib.sha256(json.dumps(dict(texts), sort_keys=True).encode()).hexdigest()
+    temperature = sampling.temperature
+    return {
+        **answer_format.identity,
+        "wording": f"{wording}:{digest[:16]}",
+        "max_tokens": str(sampling.max_tokens),
+        "temperature": "the judge's own" if temperature is None else str(temperature),
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,22 +93,19 @@ class OwnEditQuestions:
     """
 
     marks: EditMarks
+    sampling: ReplySampling
     edit_id: str
+    """Of the question about the edit, and of the score that says how fully it was made."""
+    rest_id: str
+    """Of the score that says how much else was left alone."""
     look_id: str
     only_edit: str = ""
     """A group whose images are not asked about their look."""
-    sampling: ReplySampling = _SAMPLING
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """All that decides the replies and their scores."""
         texts = {"edit": OWN_EDIT_TEMPLATE, "look": OWN_LOOK_TEMPLATE}
-        return {
-            **self.marks.identity,
-            "wording": f"own:{texts_digest(texts)}",
-            "max_tokens": str(self.sampling.max_tokens),
-            "temperature": str(self.sampling.temperature),
-        }
+        return edit_identity(self.marks, "own", texts, self.sampling)
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
         sample, edited = image.request.sample, ImagePart.of(image)
@@ -99,6 +124,14 @@ class OwnEditQuestions:
             )
             for name, parts in asked.items()
         ]
+
+    def scores(self, values: Mapping[str, Sequence[float]]) -> dict[str, float]:
+        """Two scores from the values about the edit; of those about the look, the lower mark's."""
+        _, done, kept = values[self.edit_id]
+        scores = {self.rest_id: kept, self.edit_id: done}
+        if self.look_id in values:
+            scores[self.look_id] = values[self.look_id][-1]
+        return scores
 
 
 def stored_source(sample: Sample) -> ImagePart:

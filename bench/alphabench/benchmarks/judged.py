@@ -7,12 +7,12 @@ its metrics; all that follows from these stands here. Knows no benchmark and no 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 from alphabench import statistics
-from alphabench.benchmarks.mini_split import DataSource
+from alphabench.benchmarks.mini_split import DataSource, mini_bytes
 from alphabench.benchmarks.reporting import ReportScope, run_scope
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.core.files import UnreadableFileError, parse_json
@@ -39,6 +39,8 @@ class About:
     citation: str
     images: int = 1
     """Of a sample."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Split -> its number of samples, where not all of them may be on this machine."""
 
 
 class JudgedRun(NamedTuple):
@@ -120,6 +122,13 @@ class JudgedBenchmark(ABC):
         """The judge with this benchmark's questions: `judge`, `judge?wording=own`."""
         return self.judge_evaluator(spec, judge)
 
+    def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
+        """The values of the headline, by sample and group: those of all verdicts."""
+        images = self.about.images
+        return statistics.gather(
+            samples, verdicts, n_expected=lambda one: images * len(self.questions(one))
+        )
+
     def formula(self) -> Formula:
         """The headline: the mean of the groups."""
         return statistics.mean_of_groups
@@ -134,6 +143,8 @@ class JudgedBenchmark(ABC):
     ) -> Report:
         """See `report`."""
         scope = run_scope(self, samples, verdicts, evaluator=evaluator, all_samples=all_samples)
+        if len(samples) < self.about.sizes.get(self.split, 0):
+            scope = replace(scope, has_all_samples=False)
         return self.report(JudgedRun(samples, verdicts, all_samples, scope))
 
     @abstractmethod
@@ -151,10 +162,6 @@ class JudgedBenchmark(ABC):
     @abstractmethod
     def judge_evaluator(self, spec: str | None, judge: Judge | None) -> Evaluator:
         """See `Benchmark.evaluator`; the device is the judge's own."""
-
-    @abstractmethod
-    def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
-        """The values of the headline, by sample and group."""
 
     @abstractmethod
     def report(self, run: JudgedRun) -> Report:
@@ -206,6 +213,12 @@ def back_end(chosen: Name | Literal["auto"], judge: Judge, *, gemini: Name, othe
     return gemini if "gemini" in judge.identity.get("model", "").casefold() else others
 
 
+def stated_questions(sample: Sample) -> Sequence[str]:
+    """The fact `questions` of a sample."""
+    questions: Sequence[str] = sample.facts["questions"]
+    return questions
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnYesNoQuestions:
     """A yes/no question in the project's wording for each of a sample's texts: `0`, `1` ..."""
@@ -228,16 +241,16 @@ class OwnYesNoQuestions:
 
 def own_yes_no_evaluator(
     judge: Judge,
-    texts: Callable[[Sample], Sequence[str]],
     score: Callable[[GeneratedImage, Sequence[Answer]], list[Verdict]],
+    texts: Callable[[Sample], Sequence[str]] = stated_questions,
     **identity: str,
 ) -> JudgeEvaluator:
     """A judge with such questions.
 
     Args:
         judge: the judge.
-        texts: the questions about each image of a sample; a function of a module.
         score: see `JudgeEvaluator`.
+        texts: the questions about each image of a sample; a function of a module.
         identity: what decides a verdict beside the wording.
     """
     ask = OwnYesNoQuestions(texts=texts)
@@ -254,27 +267,30 @@ class ImageValues(NamedTuple):
     """None where a verdict has no value, or there is none."""
 
 
+def positions(questions: Sequence[object]) -> list[str]:
+    """The ids of questions that are known by their position: `0`, `1` ..."""
+    return [str(index) for index in range(len(questions))]
+
+
 def values_by_image(
-    samples: Sequence[Sample],
-    verdicts: Sequence[Verdict],
-    questions: Callable[[Sample], Sequence[str]],
-    *,
-    images: int,
-) -> Iterator[ImageValues]:
-    """The values of each image's verdicts.
+    samples: Sequence[Sample], verdicts: Sequence[Verdict], asked: str, *, images: int
+) -> list[ImageValues]:
+    """The values of each image's verdicts, whose questions are known by their position.
 
     Args:
         samples: in their order.
         verdicts: about some of their images.
-        questions: the ids of the questions about each image of a sample.
+        asked: the fact of a sample that lists what is asked about each of its images.
         images: of a sample.
     """
     values = {(verdict.image_id, verdict.question_id): verdict.value for verdict in verdicts}
+    found = []
     for sample in samples:
-        asked = questions(sample)
-        for index in range(images):
-            name = image_id(sample.id, index)
-            yield ImageValues(name, sample, tuple(values.get((name, one)) for one in asked))
+        questions = positions(sample.facts[asked])
+        for name in (image_id(sample.id, index) for index in range(images)):
+            of = tuple(values.get((name, question)) for question in questions)
+            found.append(ImageValues(name, sample, of))
+    return found
 
 
 def json_or_none(text: str | bytes) -> Any:
@@ -291,6 +307,11 @@ def fits(value: Any, is_wanted: Callable[[Any], bool]) -> bool:
         return is_wanted(value)
     except (AttributeError, KeyError, TypeError):
         return False
+
+
+def mini_rows(benchmark: str, is_row: Callable[[Any], bool]) -> list[Any]:
+    """The rows of a mini split; AlphaBenchError where the package's file was changed."""
+    return rows_of_lines(mini_bytes(benchmark), is_row, where=f"{benchmark}.jsonl")
 
 
 def rows_of_lines(content: bytes, is_row: Callable[[Any], bool], *, where: str) -> list[Any]:

@@ -64,7 +64,13 @@ def pinned_source(pin: Pin, *, digest: str) -> DataSource:
     return DataSource(licence=pin.licence, source=source, version=pin.commit[:7], digest=digest)
 
 
-def pinned_files_source(*pins: Pin) -> DataSource:
-    """The source of all files of some pins, under the first one's licence and commit."""
-    digests = "".join(file.digest for pin in pins for file in pin.files)
+def pinned_files_source(*pins: Pin, path: str = "") -> DataSource:
+    """The source of files of some pins, under the first one's licence and commit.
+
+    Args:
+        pins: whose files all decide the data,
+        path: or of which one does; empty for all.
+    """
+    files = [file for pin in pins for file in pin.files if path in ("", file.path)]
+    digests = "".join(file.digest for file in files)
     return pinned_source(pins[0], digest=hashlib.sha256(digests.encode()).hexdigest())

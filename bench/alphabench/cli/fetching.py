@@ -9,7 +9,7 @@ from alphabench.core.errors import AlphaBenchError
 from alphabench.core.terminal import echo
 from alphabench.runs import factories
 from alphabench.upstream import UpstreamData
-from alphabench.upstream.fetch import fetch_all, fetchable
+from alphabench.upstream.fetch import fetch_all, fetchable, fetched_in_part
 
 ALL: Final = "all"
 
@@ -44,18 +44,22 @@ def fetch_named(name: str, data: UpstreamData, *, source: str | None) -> None:
 
 
 def _fetch_one(name: str, data: UpstreamData, source: str | None) -> list[AlphaBenchError]:
-    errors, needs_download = [], False
+    outcomes = []
     for piece in fetch_all(name, data, source=source):
-        needs_download = True
-        if piece.error is not None:
-            errors.append(piece.error)
-        elif piece.words is None:
+        if piece.words is None and piece.error is None:
             echo(f"{piece.subject}, licence: {piece.licence}; {piece.size}")
-        else:
+            continue
+        outcomes.append(piece)
+        if piece.words is not None:
             echo(f"  {piece.words}")
-    if not needs_download:
+    if not outcomes:
         base, _, split = name.partition(":")
         entry = registry.BENCHMARKS.get(base.partition("@")[0])
         by_hand = entry.by_hand if entry is not None and not split else ""
         echo(f"{name}: {by_hand}" if by_hand else f"{name} needs no download")
-    return errors
+    errors = [piece.error for piece in outcomes if piece.error is not None]
+    if (in_part := fetched_in_part(name, outcomes)) is None:
+        return errors
+    for error in errors:
+        echo(f"not fetched: {error}", err=True)
+    return [in_part]

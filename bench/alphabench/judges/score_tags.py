@@ -21,8 +21,7 @@ _TAGS: Final = {
     name: re.compile(rf"<{name}>(.*?)</{name}>", re.DOTALL) for name in ("analysis", "score")
 }
 _BINARY: Final = re.compile(r"\[\s*[01](?:\s*,\s*[01])*\s*\]")
-UNREADABLE: Final = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
-"""What `literal` raises."""
+_UNREADABLE: Final = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
 
 class TaggedLists(NamedTuple):
@@ -81,7 +80,7 @@ def tagged_lists(text: str | None, n_items: int) -> TaggedLists | None:
     try:
         analysis, score = (literal(match[1]) for match in matches if match)
         fits = len(analysis) == len(score) == n_items
-    except UNREADABLE:
+    except _UNREADABLE:
         return None
     return TaggedLists(analysis, score) if fits else None
 
@@ -93,9 +92,23 @@ def as_stored(found: TaggedLists) -> TaggedLists | None:
     """
     try:
         analysis, score = literal(json.dumps(list(found), ensure_ascii=False))
-    except UNREADABLE:
+    except _UNREADABLE:
         return None
     return TaggedLists(analysis, score)
+
+
+def stored_scores(result: str) -> list[Any] | None:
+    """The scores in a result that upstream has stored, a dictionary as text.
+
+    Returns:
+        None where it has others than a list, so that upstream takes those that stand beside it;
+        empty where it cannot be read.
+    """
+    try:
+        scores = literal(result)["score"]
+    except (*_UNREADABLE, KeyError):
+        return []
+    return scores if isinstance(scores, list) else None
 
 
 def is_met(score: object) -> bool:
@@ -118,7 +131,7 @@ def literal_parts(text: str) -> list[Any]:
     """The parts of a literal of Python as a loop over it meets them; none where it has none."""
     try:
         return list(literal(text))
-    except UNREADABLE:
+    except _UNREADABLE:
         return []
 
 

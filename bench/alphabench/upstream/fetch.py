@@ -6,14 +6,24 @@ One that cannot be obtained does not prevent the others. Knows no file format.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Final, Literal
 
 from alphabench import registry
 from alphabench.core.errors import AlphaBenchError, unknown_name
 from alphabench.upstream import Pin, UpstreamData, pinned_names, pins_of
+
+Role = Literal["data", "images", "wording"]
+_ROLES: Final[dict[str, Role]] = {"-images": "images", "-judge": "wording"}
+"""By the end of a data set's name, see `pins_of`."""
+_PARTS: Final = {
+    "data": "its data",
+    "images": "the source images",
+    "wording": "the judge's official wording",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +38,8 @@ class Dataset:
     """How much is downloaded, in words."""
     complete: Callable[[Path], bool] | None = None
     """Cache folder -> whether it was fetched and is intact; None where only `fetch` can tell."""
+    role: Role = "data"
+    """What it is to its benchmark: prompts and facts, images to be edited, or judge templates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +63,7 @@ class Fetched:
     subject: str
     licence: str
     size: str
+    role: Role
     words: str | None = None
     """Describes what was fetched; None without an error means that it is about to be."""
     error: AlphaBenchError | None = None
@@ -66,7 +79,9 @@ def fetch_all(benchmark: str, data: UpstreamData, *, source: str | None) -> Iter
         source: a folder or mirror laid out as `<owner>/<repository>/<path>`; None is the origin.
     """
     for piece in _pieces(benchmark):
-        begun = Fetched(subject=piece.where, licence=piece.licence, size=piece.size)
+        begun = Fetched(
+            subject=piece.where, licence=piece.licence, size=piece.size, role=piece.role
+        )
         yield begun
         try:
             words = piece.fetch(data.cache_dir, source)
@@ -74,6 +89,26 @@ def fetch_all(benchmark: str, data: UpstreamData, *, source: str | None) -> Iter
             yield replace(begun, error=error)
         else:
             yield replace(begun, words=words)
+
+
+def fetched_in_part(benchmark: str, outcomes: Sequence[Fetched]) -> AlphaBenchError | None:
+    """What of a benchmark is missing, and what works meanwhile; None where all or nothing is here.
+
+    Args:
+        benchmark: as for `fetch_all`.
+        outcomes: what `fetch_all` yielded in the end for each data set.
+    """
+    missing = [one for one in outcomes if one.error is not None]
+    if not missing or len(missing) == len(outcomes):
+        return None
+    parts = [f"{_PARTS[one.role]} ({one.subject.partition(' ')[0]})" for one in missing]
+    works = f"only {pins_of(benchmark)[0].stand_in} can be run"
+    if all(one.role == "wording" for one in missing):
+        works = "a judge can be asked in the project's own wording alone: `--wording own`"
+    return AlphaBenchError(
+        f"{benchmark} is fetched in part, without {' and '.join(parts)}; until then, {works}",
+        hint=f"`alphabench fetch {benchmark}` gets the rest from its source",
+    )
 
 
 def fetchable(data: UpstreamData) -> list[FetchableData]:
@@ -125,6 +160,7 @@ def _as_dataset(pin: Pin) -> Dataset:
         licence=pin.licence,
         fetch=partial(_fetch_pin, pin),
         size=_size_of(pin),
+        role=next((role for end, role in _ROLES.items() if pin.name.endswith(end)), "data"),
         complete=partial(_is_complete, pin.name),
     )
 

@@ -180,16 +180,20 @@ def _find_flat(root: Path, _: FolderOptions) -> Listing:
     )
 
 
-def folder_of_model(root: Path, inner: str, wanted: str | None) -> Path:
-    """`root/MODEL/inner` of the requested or only model, or `root/inner` where that is there.
+def find_in_groups(inner: str) -> Callable[[Path, FolderOptions], Listing]:
+    """A `Layout.find` of `MODEL/inner/GROUP/ID.png`, or from `inner` on, by `GROUP/ID`."""
 
-    Raises:
-        AlphaBenchError: no such model, or several of which none is named.
-    """
-    if wanted is None and (root / inner).is_dir():
-        return root / inner
-    models = (folder.parent.name for folder in root.glob(f"*/{inner}") if folder.is_dir())
-    return root / (choose_model(root, models, wanted) or "") / inner
+    def find(root: Path, options: FolderOptions) -> Listing:
+        files = (path for path in sorted(_inner(root, options).glob("*/*")) if is_image_file(path))
+        return listing_of(root, ((f"{path.parent.name}/{path.stem}", 0, path) for path in files))
+
+    def _inner(root: Path, options: FolderOptions) -> Path:
+        if options.model is None and (root / inner).is_dir():
+            return root / inner
+        models = (folder.parent.name for folder in root.glob(f"*/{inner}") if folder.is_dir())
+        return root / (choose_model(root, models, options.model) or "") / inner
+
+    return find
 
 
 def find_numbered(root: Path, _: FolderOptions) -> Listing:

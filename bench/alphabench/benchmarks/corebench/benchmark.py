@@ -10,24 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+from alphabench.benchmarks import judged
 from alphabench.benchmarks.corebench import questions, scoring
 from alphabench.benchmarks.corebench.scoring import DIMENSIONS, IMAGES, JudgedImage
-from alphabench.benchmarks.judged import (
-    About,
-    JudgedBenchmark,
-    JudgedRun,
-    fits,
-    json_or_none,
-    judge_options,
-    rows_of_lines,
-    values_by_image,
-)
-from alphabench.benchmarks.mini_split import (
-    DataSource,
-    mini_bytes,
-    mini_source,
-    pinned_files_source,
-)
+from alphabench.benchmarks.judged import JudgedBenchmark, JudgedRun
+from alphabench.benchmarks.mini_split import DataSource, mini_source, pinned_files_source
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
@@ -42,7 +29,7 @@ PIN: Final = "corebench"
 class CoreBench(JudgedBenchmark):
     """One split of T2I-CoReBench under one protocol."""
 
-    about: ClassVar = About(
+    about: ClassVar = judged.About(
         name="corebench",
         titles={
             "": "T2I-CoReBench",
@@ -61,17 +48,16 @@ class CoreBench(JudgedBenchmark):
     def samples(self) -> Sequence[Sample]:
         """The prompts by dimension; ids are upstream's: `C-MI-001`."""
         if self.split == "mini":
-            rows = rows_of_lines(mini_bytes("corebench"), _is_entry, where="corebench.jsonl")
-            return [_sample(row["id"], row) for row in rows]
+            return [_sample(row["id"], row) for row in judged.mini_rows("corebench", _is_entry)]
         return [one for name in DIMENSIONS for one in self._dimension(f"data/{name}.json")]
 
     def questions(self, sample: Sample) -> Sequence[str]:
         """The positions in the checklist: `0`, `1` ..."""
-        return item_ids(sample)
+        return judged.positions(sample.facts["Checklist"])
 
     def judge_evaluator(self, spec: str | None, judge: Judge | None) -> Evaluator:
         """With a call for each question: `judge`, `judge?backend=gemini`."""
-        options = judge_options(spec, questions.CoreBenchOptions, benchmark="corebench")
+        options = judged.judge_options(spec, questions.CoreBenchOptions, benchmark="corebench")
         texts = None if options.is_own(self.split) else questions.official_texts(self.data)
         return questions.open_corebench_judge(judge, options, texts, self.protocol)
 
@@ -86,8 +72,8 @@ class CoreBench(JudgedBenchmark):
         return scoring.corebench_report(images, run.scope, needed=needed)
 
     def _dimension(self, path: str) -> Iterator[Sample]:
-        entries = json_or_none(self.data.read(PIN, path))
-        if not fits(entries, lambda of: all(map(_is_entry, of.values()))):
+        entries = judged.json_or_none(self.data.read(PIN, path))
+        if not judged.fits(entries, lambda of: all(map(_is_entry, of.values()))):
             raise AlphaBenchError(
                 f"{path!r} holds no prompts with checklists", hint="restore it from its source"
             )
@@ -97,18 +83,13 @@ class CoreBench(JudgedBenchmark):
 open_corebench: Final = CoreBench.open
 
 
-def item_ids(sample: Sample) -> list[str]:
-    """The positions in a prompt's checklist."""
-    return [str(index) for index in range(len(sample.facts["Checklist"]))]
-
-
 def judged_images(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> dict[str, JudgedImage]:
     """Image id -> the answers about it."""
     return {
         one.image_id: JudgedImage(
             sample_id=one.sample.id, dimension=one.sample.group, answers=one.values
         )
-        for one in values_by_image(samples, verdicts, item_ids, images=IMAGES)
+        for one in judged.values_by_image(samples, verdicts, "Checklist", images=IMAGES)
     }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -21,11 +20,18 @@ from alphabench.benchmarks.corebench.scoring import (
     JudgedImage,
     corebench_report,
 )
-from alphabench.benchmarks.reporting import published_scope
+from alphabench.benchmarks.reporting import published_scope, scored_counts
 from alphabench.core.errors import AlphaBenchError
 from alphabench.types import Report, Sample, Verdict, image_id
 from alphabench.upstream.formats import HINT, OfficialFormat, read_official_json
-from alphabench.upstream.layouts import FolderOptions, Layout, Listing, is_image_file, listing_of
+from alphabench.upstream.layouts import (
+    FolderOptions,
+    Layout,
+    Listing,
+    id_with_fact,
+    is_image_file,
+    listing_of,
+)
 
 _FILE: Final = re.compile(r"(?P<dimension>[CR]-[A-Z]{2})-(?P<judge>.+)\.json")
 _JUDGE: Final = "AlphaBench"  # upstream puts its judge's name there
@@ -51,10 +57,13 @@ def summarise_corebench_results(path: Path) -> Report:
             hint="name a folder with the files of one judge, C-MI-JUDGE.json and so on",
         )
     images = [image for file in files for image in _images(file)]
-    answers = [answer for image in images for answer in image.answers]
-    n_scored = sum(answer is not None for answer in answers)
-    scope = published_scope("corebench", judges[0], n_scored, len(answers))
-    return corebench_report(images, replace(scope, has_all_samples=len(images) >= N_IMAGES))
+    scope = published_scope(
+        "corebench",
+        f"published scores ({judges[0]})",
+        *scored_counts(answer for image in images for answer in image.answers),
+        has_all_samples=len(images) >= N_IMAGES,
+    )
+    return corebench_report(images, scope)
 
 
 def corebench_results_text(report: Report) -> str:
@@ -129,14 +138,11 @@ def _find_images(root: Path, _: FolderOptions) -> Listing:
     return listing_of(root, ((key, int(i), path) for key, i, path in fields if i.isdecimal()))
 
 
-def _key(sample: Sample) -> str:
-    """The prompt's id; KeyError for a sample of another benchmark."""
-    return sample.id if sample.facts["Checklist"] else ""
-
-
 OFFICIAL: Final = OfficialFormat(
     summarise=lambda path, _data: summarise_corebench_results(path),
     text=corebench_results_text,
     files=corebench_export_files,
 )
-LAYOUT: Final = Layout(form="DIR/C-MI/C-MI-001-0.png", find=_find_images, key=_key)
+LAYOUT: Final = Layout(
+    form="DIR/C-MI/C-MI-001-0.png", find=_find_images, key=id_with_fact("Checklist")
+)

@@ -124,7 +124,7 @@ def open_corebench_judge(
     """T2I-CoReBench's evaluator, with upstream's texts or ours; AlphaBenchError without a judge."""
     judge = needed_judge(judge, benchmark="corebench")
     if texts is None:
-        return own_yes_no_evaluator(judge, _checked, _score)
+        return own_yes_no_evaluator(judge, _score, _checked)
     backend: Backend = back_end(options.backend, judge, gemini="gemini", others="qwen")
     name = judge.identity.get("model", "")
     thinks = (

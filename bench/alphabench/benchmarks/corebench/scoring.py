@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from alphabench import statistics
-from alphabench.benchmarks.reporting import ReportScope, build_report, scored_share
+from alphabench.benchmarks.reporting import ReportScope, build_report, scored_counts, scored_share
 from alphabench.statistics import Cluster, cluster_of
 from alphabench.types import Estimate, Report
 
@@ -62,8 +62,7 @@ def corebench_report(
     value while one of its dimensions has no scored image; counts are of answers.
     """
     clusters = image_clusters(images)
-    answers = [answer for image in images for answer in image.answers]
-    n_scored = sum(answer is not None for answer in answers)
+    counts = scored_counts(answer for image in images for answer in image.answers)
     parts, reasons = {}, {}
     halves = (("", DIMENSIONS), ("composition", COMPOSITION), ("reasoning", REASONING))
     for name, dimensions in halves:
@@ -73,13 +72,13 @@ def corebench_report(
         parts[name], reasons[name] = statistics.over_all_groups(
             estimate, of, wanted, kind="dimensions"
         )
-    headline = replace(parts.pop(""), n_scored=n_scored, n_expected=len(answers))
+    headline = replace(parts.pop(""), n_scored=counts[0], n_expected=counts[1])
     groups = statistics.group_estimates(clusters)
     return build_report(
         scope,
         headline,
         {name: _as_added_up(name, groups[name], images) for name in DIMENSIONS if name in groups},
-        coverage=scored_share(n_scored, len(answers)),
+        coverage=scored_share(*counts),
         bounds=_bounds(images, needed),
         extras=parts,
         withheld=reasons[""],

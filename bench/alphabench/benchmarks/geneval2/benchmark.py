@@ -19,6 +19,7 @@ from alphabench.benchmarks.judged import (
     JudgedRun,
     WordingOptions,
     judge_options,
+    positions,
     rows_of_lines,
 )
 from alphabench.benchmarks.mini_split import DataSource, mini_bytes, mini_source, pinned_source
@@ -119,7 +120,7 @@ def judged_prompts(
 
 def atom_ids(sample: Sample) -> list[str]:
     """The positions of a prompt's atoms."""
-    return [str(index) for index in range(len(sample.facts["skills"]))]
+    return positions(sample.facts["skills"])
 
 
 def official_prompts(data: UpstreamData) -> list[Sample]:

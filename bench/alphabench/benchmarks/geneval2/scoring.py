@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from alphabench import statistics
-from alphabench.benchmarks.reporting import ReportScope, build_report, scored_share
+from alphabench.benchmarks.reporting import ReportScope, build_report, scored_counts, scored_share
 from alphabench.statistics import Cluster, cluster_of
 from alphabench.types import Estimate, Report
 
@@ -72,8 +72,7 @@ def mean_over_prompts(prompts: Sequence[JudgedPrompt], mean: Mean = geometric_me
 
 def count_atoms(prompts: Iterable[JudgedPrompt]) -> tuple[int, int]:
     """How many atoms are scored, and how many there are."""
-    scores = [score for prompt in prompts for score in prompt.scores]
-    return sum(score is not None for score in scores), len(scores)
+    return scored_counts(score for prompt in prompts for score in prompt.scores)
 
 
 def skill_and_atomicity_estimates(prompts: Sequence[JudgedPrompt]) -> dict[str, Estimate]:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from alphabench import statistics
 from alphabench.benchmarks.edit_sources import SourceImages, mini_edit_source, mini_edits
 from alphabench.benchmarks.imgedit.questions import QUESTION, open_imgedit_judge
 from alphabench.benchmarks.imgedit.scoring import N_EDITS, SETTINGS, TYPES, UGE, imgedit_report
@@ -27,8 +26,8 @@ from alphabench.benchmarks.judged import (
 from alphabench.benchmarks.mini_split import DataSource, pinned_files_source
 from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
-from alphabench.statistics import Bootstrap, Cluster
-from alphabench.types import Report, Sample, Verdict
+from alphabench.statistics import Bootstrap
+from alphabench.types import Report, Sample
 from alphabench.upstream import pin_of
 
 DATA: Final = {"": "Benchmark/Basic/basic_edit.json", UGE: "Benchmark/UGE/UGE_edit.json"}
@@ -52,6 +51,7 @@ class ImgEdit(JudgedBenchmark):
             "mini": "ImgEdit-Bench's types over AlphaBench's synthetic scenes",
         },
         citation="arXiv:2505.20275",
+        sizes=N_EDITS,
     )
 
     def source(self) -> DataSource:
@@ -94,13 +94,7 @@ class ImgEdit(JudgedBenchmark):
     def judge_evaluator(self, spec: str | None, judge: Judge | None) -> Evaluator:
         """With ImgEdit-Bench's question: `judge`, `judge?wording=own`."""
         options = judge_options(spec, WordingOptions, benchmark="imgedit")
-        return open_imgedit_judge(
-            judge, options, split=self.split, protocol=self.protocol, data=self.data
-        )
-
-    def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
-        """Scores by edit."""
-        return statistics.gather(samples, verdicts, n_expected=1)
+        return open_imgedit_judge(self, judge, options)
 
     def settings(self) -> Bootstrap:
         """Scores are 1 to 5."""
@@ -111,16 +105,15 @@ class ImgEdit(JudgedBenchmark):
         n_here, n_edits = len(run.all_samples), N_EDITS.get(self.split, 0)
         groups = {sample.group for sample in run.all_samples}
         types = [name for name in (*TYPES, UGE) if name in groups]
-        scope, notes = run.scope, []
+        notes = []
         if n_here < n_edits:
-            scope = replace(scope, has_all_samples=False)
             notes.append(f"source images are here for {n_here} of {n_edits} edits")
         if self.split in _PINS and any(
             self._sources.unverified(sample.source_image) for sample in run.samples
         ):
             notes.append("source images are from the authors' archive, which is not verified")
         clusters = self.clusters(run.samples, run.verdicts)
-        return imgedit_report(clusters, scope, types, notes=notes)
+        return imgedit_report(clusters, run.scope, types, notes=notes)
 
     @property
     def _sources(self) -> SourceImages:

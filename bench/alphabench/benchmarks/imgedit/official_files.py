@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -149,9 +151,5 @@ def _cluster(key: str, kind: str, score: float | None) -> Cluster:
 OFFICIAL: Final = OfficialFormat(
     summarise=summarise_imgedit_results, text=imgedit_results_text, files=imgedit_export_files
 )
-OFFICIAL_UGE: Final = OfficialFormat(
-    summarise=lambda path, data: summarise_imgedit_results(path, data, uge=True),
-    text=imgedit_results_text,
-    files=imgedit_export_files,
-)
+OFFICIAL_UGE: Final = replace(OFFICIAL, summarise=partial(summarise_imgedit_results, uge=True))
 LAYOUT: Final = Layout(form="DIR/1082.png", find=find_numbered, key=id_with_fact("edit_type"))

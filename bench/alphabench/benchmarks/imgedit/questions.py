@@ -13,20 +13,20 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from alphabench.benchmarks.edit_marks import (
+    BEFORE_AND_AFTER,
     OWN_EDIT_PLACE,
     OWN_EDIT_TEMPLATE,
     EditMarks,
+    edit_identity,
     stored_source,
-    texts_digest,
 )
 from alphabench.benchmarks.imgedit.scoring import FULL_MARKS, LOWEST, TYPES, UGE
-from alphabench.benchmarks.judged import WordingOptions, needed_judge
+from alphabench.benchmarks.judged import JudgedBenchmark, WordingOptions, needed_judge
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, verdict_from
 from alphabench.judges.score_lines import ScoreLines
 from alphabench.questions import (
     Answer,
     AnswerFormat,
-    Capabilities,
     ImagePart,
     Judge,
     Question,
@@ -73,12 +73,7 @@ def official_imgedit_templates(data: UpstreamData, *, uge: bool) -> ImgEditTempl
 
 
 def open_imgedit_judge(
-    judge: Judge | None,
-    options: WordingOptions,
-    *,
-    split: str,
-    protocol: ProtocolName,
-    data: UpstreamData,
+    benchmark: JudgedBenchmark, judge: Judge | None, options: WordingOptions
 ) -> JudgeEvaluator:
     """The evaluator `judge`: one call and one verdict for each edit.
 
@@ -87,9 +82,9 @@ def open_imgedit_judge(
     Raises:
         AlphaBenchError: no judge, one that cannot compare two images, or no official template.
     """
+    split, strict = benchmark.split, benchmark.protocol == "strict"
     own = options.is_own(split)
-    words = OWN if own else official_imgedit_templates(data, uge=split == UGE)
-    strict = protocol == "strict"
+    words = OWN if own else official_imgedit_templates(benchmark.data, uge=split == UGE)
     answer_format: AnswerFormat = (
         EditMarks(lowest=LOWEST, highest=FULL_MARKS)
         if own
@@ -99,14 +94,9 @@ def open_imgedit_judge(
     return JudgeEvaluator(
         judge=needed_judge(judge, benchmark="imgedit"),
         questions_about=_Ask(words, sampling, answer_format),
-        score=_Score(protocol),
-        identity={
-            **answer_format.identity,
-            "wording": f"{words.name}:{texts_digest(words.texts)}",
-            "max_tokens": str(_MAX_TOKENS),
-            "temperature": "the judge's own" if sampling.temperature is None else "0.0",
-        },
-        needs=Capabilities(images_per_question=2, logprobs=False),
+        score=_Score(benchmark.protocol),
+        identity=edit_identity(answer_format, words.name, words.texts, sampling),
+        needs=BEFORE_AND_AFTER,
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -32,7 +31,14 @@ from alphabench.judges.transcription import Unit, match_texts
 from alphabench.types import Report, Sample, Verdict
 from alphabench.upstream import UpstreamData
 from alphabench.upstream.formats import HINT, OfficialFormat
-from alphabench.upstream.layouts import FolderOptions, Layout, Listing, is_image_file, listing_of
+from alphabench.upstream.layouts import (
+    FolderOptions,
+    Layout,
+    Listing,
+    id_with_fact,
+    is_image_file,
+    listing_of,
+)
 
 RESULTS_FILE: Final = "results.jsonl"
 _IMAGE: Final = re.compile(r"(?P<prompt>\d{4})(?:_(?P<number>\d+))?")
@@ -63,8 +69,14 @@ def summarise_longtext_results(path: Path, samples: Sequence[Sample], split: str
             f"{str(file)!r} has a row whose text has no {unit_of(split)} to count",
             hint="name the split of its language, longtext:en or longtext:zh",
         )
-    scope = published_scope("longtext", split, len(images), len(images))
-    scope = replace(scope, split=split, has_all_samples=len(images) >= N_PROMPTS * IMAGES)
+    scope = published_scope(
+        "longtext",
+        f"published scores ({split})",
+        len(images),
+        len(images),
+        split=split,
+        has_all_samples=len(images) >= N_PROMPTS * IMAGES,
+    )
     return longtext_report(images, scope)
 
 
@@ -147,11 +159,6 @@ def _find_images(root: Path, _: FolderOptions) -> Listing:
     return listing_of(root, ((prompt, number - 1, path) for prompt, number, path in numbered))
 
 
-def _key(sample: Sample) -> str:
-    """The prompt's id; KeyError for a sample of another benchmark."""
-    return sample.id if sample.facts["text_length"] else ""
-
-
 def _format(split: str) -> OfficialFormat:
     read = partial(_summarise, split=split)
     return OfficialFormat(summarise=read, text=longtext_results_text, files=longtext_export_files)
@@ -160,4 +167,4 @@ def _format(split: str) -> OfficialFormat:
 OFFICIAL: Final = _format("en")
 OFFICIAL_ZH: Final = _format("zh")
 OFFICIAL_MINI: Final = _format("mini")
-LAYOUT: Final = Layout(form="DIR/0000_1.png", find=_find_images, key=_key)
+LAYOUT: Final = Layout(form="DIR/0000_1.png", find=_find_images, key=id_with_fact("text_length"))

@@ -10,26 +10,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from alphabench import statistics
-from alphabench.benchmarks import edit_sources
-from alphabench.benchmarks.judged import (
-    About,
-    JudgedBenchmark,
-    JudgedRun,
-    WordingOptions,
-    judge_options,
-)
+from alphabench.benchmarks import edit_sources, judged
+from alphabench.benchmarks.judged import JudgedBenchmark, JudgedRun, WordingOptions
 from alphabench.benchmarks.mini_split import DataSource, pinned_files_source
 from alphabench.benchmarks.reporting import mean_estimate
 from alphabench.benchmarks.rise import questions
 from alphabench.benchmarks.rise.scoring import RiseItem, by_size, rise_report
 from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
-from alphabench.statistics import Cluster, Formula
-from alphabench.types import Report, Sample, Verdict
+from alphabench.statistics import Formula
+from alphabench.types import Report, Sample
 from alphabench.upstream import pin_of
 
 N_ITEMS: Final = {"": 360, "64": 64}
@@ -44,7 +38,7 @@ _ITEMS: Final = f"{ARCHIVE}/datav2_total_w_subtask.json"
 class RiseBench(JudgedBenchmark):
     """One split of RISEBench under one protocol."""
 
-    about: ClassVar = About(
+    about: ClassVar = judged.About(
         name="rise",
         titles={
             "": "RISEBench, 360 items",
@@ -52,6 +46,7 @@ class RiseBench(JudgedBenchmark):
             "mini": "RISEBench's categories over AlphaBench's synthetic scenes",
         },
         citation="arXiv:2504.02826",
+        sizes=N_ITEMS,
     )
 
     def source(self) -> DataSource:
@@ -70,20 +65,23 @@ class RiseBench(JudgedBenchmark):
         """
         if self.split == "mini":
             return edit_sources.mini_edits("rise", self.data, group="category")
-        images = self._images
-        return [
-            Sample(
-                id=row["index"],
-                prompt=row["instruction"],
-                group=row["category"],
-                facts={
-                    **row,
-                    questions.FIRST_IMAGE: str(images.needed(row[questions.first_image(row)])),
-                },
-                source_image=images.needed(row["image"]),
+        folder = "data" if self.split == "64" else ARCHIVE  # of which nothing is pinned
+        images = edit_sources.SourceImages(
+            data=self.data, pin="rise-images", folder=folder, archive=ARCHIVE
+        )
+        samples = []
+        for row in self.rows():
+            first = images.needed(row[questions.first_image(row)])
+            samples.append(
+                Sample(
+                    id=row["index"],
+                    prompt=row["instruction"],
+                    group=row["category"],
+                    facts={**row, questions.FIRST_IMAGE: str(first)},
+                    source_image=images.needed(row["image"]),
+                )
             )
-            for row in self.rows()
-        ]
+        return samples
 
     def rows(self) -> list[dict[str, Any]]:
         """The official items, completed; needs none of their images.
@@ -101,14 +99,8 @@ class RiseBench(JudgedBenchmark):
 
     def judge_evaluator(self, spec: str | None, judge: Judge | None) -> Evaluator:
         """With RISEBench's questions: `judge`, `judge?wording=own`."""
-        options = judge_options(spec, WordingOptions, benchmark="rise")
-        return questions.open_rise_judge(
-            judge, options, split=self.split, protocol=self.protocol, data=self.data
-        )
-
-    def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
-        """Complete or not, by item; without a verdict, unscored."""
-        return statistics.gather(samples, verdicts, n_expected=1)
+        options = judged.judge_options(spec, WordingOptions, benchmark="rise")
+        return questions.open_rise_judge(self, judge, options)
 
     def formula(self) -> Formula:
         """The share of complete items from those of the categories, which weigh by their size."""
@@ -118,25 +110,15 @@ class RiseBench(JudgedBenchmark):
         """See `scoring.rise_report`. Items that could not be scored are in no mean; beside the
         headline stands upstream's, in which they are wrong.
         """
-        samples, scope = run.samples, run.scope
-        if len(samples) < N_ITEMS.get(self.split, 0):
-            scope = replace(scope, has_all_samples=False)
         there = {statistics.sample_of(v): v for v in run.verdicts if v.status != "missing"}
         scored = {name: verdict for name, verdict in there.items() if verdict.status == "scored"}
         as_upstream = mean_estimate({name: verdict.value or 0.0 for name, verdict in there.items()})
         return rise_report(
-            [RiseItem.of(sample, scored.get(sample.id)) for sample in samples],
-            self.clusters(samples, run.verdicts),
-            scope,
+            [RiseItem.of(sample, scored.get(sample.id)) for sample in run.samples],
+            self.clusters(run.samples, run.verdicts),
+            run.scope,
             extras={AS_UPSTREAM: as_upstream} if len(there) > len(scored) else None,
             notes=() if self.split else ["its data is from an archive, which is not verified"],
-        )
-
-    @property
-    def _images(self) -> edit_sources.SourceImages:
-        pinned = "data" if self.split == "64" else ARCHIVE  # of which nothing is pinned
-        return edit_sources.SourceImages(
-            data=self.data, pin="rise-images", folder=pinned, archive=ARCHIVE
         )
 
 

@@ -13,15 +13,18 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from alphabench import statistics
 from alphabench.benchmarks.edit_sources import read_items
-from alphabench.benchmarks.reporting import ReportScope, value_clusters
+from alphabench.benchmarks.reporting import published_scope, value_clusters
 from alphabench.benchmarks.rise import scoring
 from alphabench.benchmarks.rise.benchmark import N_ITEMS, open_rise, rise_facts
 from alphabench.benchmarks.rise.questions import combined_scores
+from alphabench.benchmarks.rise.scoring import CONSISTENCY, PLAUSIBILITY, REASONING, RiseItem
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.final_score import numbers_after_final_score
 from alphabench.types import Report, Sample, Verdict
@@ -31,18 +34,18 @@ from alphabench.upstream.plain_pickle import read_plain_pickle
 
 MODEL: Final = "alphabench"
 ITEMS: Final = "data_total.json"
-_CALLS: Final = {"consistency": "judge1", "reasoning": "judge2", "plausibility": "judge3"}
+_CALLS: Final = {CONSISTENCY: "judge1", REASONING: "judge2", PLAUSIBILITY: "judge3"}
 _OVERALL: Final = "accuracy"
 _LABELS: Final = {
-    scoring.REASONING: ("Reasoning", "Reasoning"),
-    scoring.CONSISTENCY: ("ApprConsistency", "Consistency"),
-    scoring.PLAUSIBILITY: ("VisualPlausibility_total", "Quality"),
+    REASONING: ("Reasoning", "Reasoning"),
+    CONSISTENCY: ("ApprConsistency", "Consistency"),
+    PLAUSIBILITY: ("VisualPlausibility_total", "Quality"),
 }
 """Dimension -> what upstream's table calls it, over all items and in a category."""
 _HINT: Final = "name upstream's MODEL.pkl, or its folder"
 
 
-def read_rise_results(path: Path, data: UpstreamData, split: str = "") -> list[scoring.RiseItem]:
+def read_rise_results(path: Path, data: UpstreamData, split: str = "") -> list[RiseItem]:
     """The items of a table of judgements, with scores as upstream's script combines them.
 
     Args:
@@ -66,12 +69,11 @@ def read_rise_results(path: Path, data: UpstreamData, split: str = "") -> list[s
             "upstream's script stops there",
             hint=f"have them judged, or put a {ITEMS} of the judged ones beside it",
         )
-    return [
-        scoring.RiseItem(
-            row, _scores(judgements[row["index"]], f"{row['index']!r} in {str(file)!r}")
-        )
+    scores = {
+        row["index"]: _scores(judgements[row["index"]], f"{row['index']!r} in {str(file)!r}")
         for row in facts
-    ]
+    }
+    return [RiseItem(row, scores[row["index"]]) for row in facts]
 
 
 def summarise_rise_results(path: Path, data: UpstreamData, split: str = "") -> Report:
@@ -82,12 +84,12 @@ def summarise_rise_results(path: Path, data: UpstreamData, split: str = "") -> R
     """
     items = read_rise_results(path, data, split)
     n_read = sum(item.scores is not None for item in items)
-    scope = ReportScope(
-        benchmark="rise",
+    scope = published_scope(
+        "rise",
+        "published judgements",
+        n_read,
+        len(items),
         split=split,
-        protocol="official",
-        evaluator="published judgements",
-        statuses={"scored": n_read, "unparsed": len(items) - n_read},
         has_all_samples=len(items) >= N_ITEMS[split],
     )
     n_failed = len(items) - n_read
@@ -122,7 +124,7 @@ def _table_rows() -> Iterator[tuple[str, str, str]]:
         yield f"Overall_{label}", dimension, ""
     for category, title in titles.items():
         for dimension, (_, label) in _LABELS.items():
-            if (category, dimension) != (scoring.LOGICAL, scoring.PLAUSIBILITY):
+            if (category, dimension) != (scoring.LOGICAL, PLAUSIBILITY):
                 yield f"{title}_{label}", f"{dimension} {category}", ""
     for subtask in scoring.SUBTASKS:
         yield subtask, f"score {subtask}", f"accuracy {subtask}"
@@ -144,29 +146,23 @@ def rise_export_files(
 
 
 def _scores(judgement: Any, where: str) -> dict[str, float] | None:
-    replies = {
-        name: judgement[key]
-        for name, key in _CALLS.items()
-        if isinstance(judgement, dict) and judgement.get(key) is not None
-    }
-    needed = "plausibility" if "consistency" not in replies else "reasoning"
+    """None where a reply cannot be read; AlphaBenchError where upstream's script stops."""
+    entries = judgement if isinstance(judgement, dict) else {}
+    replies = {name: of for name, key in _CALLS.items() if (of := entries.get(key)) is not None}
+    needed, stops = REASONING if CONSISTENCY in replies else PLAUSIBILITY, ""
     if needed not in replies or not all(isinstance(text, str) for text in replies.values()):
-        raise AlphaBenchError(
-            f"{where} is no judgement: it lacks a reply; upstream's script stops there",
-            hint="have that item judged again",
-        )
-    values = {name: numbers_after_final_score(text) for name, text in replies.items()}
-    known = {name: numbers for name, numbers in values.items() if numbers is not None}
-    if len(known) < len(values):
-        return None
-    scores = combined_scores(known)
-    if scores is None:
-        raise AlphaBenchError(
-            f"{where} states {sum(map(len, known.values()))} scores, at which upstream's script "
-            "stops",
-            hint="have that item judged again",
-        )
-    return scores
+        stops = "is no judgement: it lacks a reply"
+    else:
+        read = {name: numbers_after_final_score(text) for name, text in replies.items()}
+        known = {name: numbers for name, numbers in read.items() if numbers is not None}
+        if len(known) < len(read):
+            return None
+        if (scores := combined_scores(known)) is not None:
+            return scores
+        stops = f"states {sum(map(len, known.values()))} scores"
+    raise AlphaBenchError(
+        f"{where} {stops}, at which upstream's script stops", hint="have that item judged again"
+    )
 
 
 def _replies(sample: Sample, verdict: Verdict) -> dict[str, str | None]:
@@ -183,27 +179,10 @@ def _replies(sample: Sample, verdict: Verdict) -> dict[str, str | None]:
 OFFICIAL: Final = OfficialFormat(
     summarise=summarise_rise_results, text=rise_results_text, files=rise_export_files
 )
-OFFICIAL_64: Final = OfficialFormat(
-    summarise=lambda path, data: summarise_rise_results(path, data, "64"),
-    text=rise_results_text,
-    files=rise_export_files,
-)
-
-
-def _find_images(root: Path, options: layouts.FolderOptions) -> layouts.Listing:
-    """`MODEL/images/CATEGORY/INDEX.png`, or from `images` on."""
-    found = sorted(layouts.folder_of_model(root, "images", options.model).glob("*/*"))
-    named = (
-        (f"{path.parent.name}/{path.stem}", 0, path)
-        for path in found
-        if layouts.is_image_file(path)
-    )
-    return layouts.listing_of(root, named)
-
-
+OFFICIAL_64: Final = replace(OFFICIAL, summarise=partial(summarise_rise_results, split="64"))
 LAYOUT: Final = layouts.Layout(
     form="DIR/MODEL/images/temporal_reasoning/temporal_reasoning_1.png",
-    find=_find_images,
+    find=layouts.find_in_groups("images"),
     key=lambda sample: f"{sample.facts['category']}/{sample.id}",
     reads=("model",),
 )

@@ -9,16 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from alphabench.benchmarks import edit_marks
-from alphabench.benchmarks.judged import WordingOptions, needed_judge
+from alphabench.benchmarks.judged import JudgedBenchmark, WordingOptions, needed_judge
 from alphabench.benchmarks.rise import scoring
+from alphabench.benchmarks.rise.scoring import (
+    CONSISTENCY,
+    LOGICAL,
+    PLAUSIBILITY,
+    REASONING,
+    SPATIAL,
+)
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, joint_verdict
 from alphabench.judges.final_score import FinalScore
-from alphabench.questions import Answer, Capabilities, ImagePart, Judge, Question, ReplySampling
-from alphabench.types import GeneratedImage, ProtocolName, Verdict
+from alphabench.questions import Answer, ImagePart, Judge, Question, ReplySampling
+from alphabench.types import GeneratedImage, Verdict
 from alphabench.upstream import UpstreamData
 from alphabench.upstream.templates import constants_of, read_script
 
@@ -31,9 +39,11 @@ _SIDE: Final = 768
 _SAMPLING: Final = ReplySampling(max_tokens=4096)
 _OWN: Final = edit_marks.OwnEditQuestions(
     marks=edit_marks.EditMarks(lowest=scoring.LOWEST, highest=scoring.FULL_MARKS),
-    edit_id=scoring.REASONING,
-    look_id=scoring.PLAUSIBILITY,
-    only_edit=scoring.LOGICAL,
+    sampling=ReplySampling(max_tokens=1024),
+    edit_id=REASONING,
+    rest_id=CONSISTENCY,
+    look_id=PLAUSIBILITY,
+    only_edit=LOGICAL,
 )
 
 
@@ -48,52 +58,48 @@ def official_calls(
     with_text, with_image = (facts.get(f"reference_{kind}") is not None for kind in ("txt", "img"))
     needs_image = facts.get("reasoning_img") is not None
     input_too = "_w_input" if needs_image else ""
-    if category == scoring.LOGICAL and with_text:
+    if category == LOGICAL and with_text:
         consistency, reasoning = "logical_cons_ans", ("logical_txt", False)
-    elif category == scoring.LOGICAL:
+    elif category == LOGICAL:
         blind = "_wo_q" if facts.get("blind" if strict else "blind_as_upstream") else ""
         consistency, reasoning = "logical_cons", (f"logical_img{blind}", True)
-    elif category == scoring.SPATIAL and with_image:
+    elif category == SPATIAL and with_image:
         consistency, reasoning = "spatial_cons", ("spatial_ref_img", True)
-    elif category == scoring.SPATIAL:
+    elif category == SPATIAL:
         consistency, reasoning = "spatial_cons", (f"spatial_ref{input_too}", needs_image)
     else:
         consistency, reasoning = "consist", (f"reasoning{input_too}", needs_image)
-    calls = [(scoring.CONSISTENCY, consistency, True), (scoring.REASONING, *reasoning)]
-    if category != scoring.LOGICAL:
-        look = "spatial_qual" if category == scoring.SPATIAL else "generation"
-        calls.append((scoring.PLAUSIBILITY, look, False))
-    return calls[1:] if facts.get("free") and category != scoring.LOGICAL else calls
+    calls = [(CONSISTENCY, consistency, True), (REASONING, *reasoning)]
+    if category == LOGICAL:
+        return calls
+    look = "spatial_qual" if category == SPATIAL else "generation"
+    calls.append((PLAUSIBILITY, look, False))
+    return calls[1:] if facts.get("free") else calls
 
 
 def first_image(row: Mapping[str, Any]) -> str:
     """Which of an item's images upstream shows first: `image`, or `reference_img` in its place."""
-    by_text = row["category"] == scoring.LOGICAL and row.get("reference_txt") is not None
-    replaced = row["category"] in (scoring.SPATIAL, scoring.LOGICAL) and not by_text
+    by_text = row["category"] == LOGICAL and row.get("reference_txt") is not None
+    replaced = row["category"] in (SPATIAL, LOGICAL) and not by_text
     return "reference_img" if replaced and row.get("reference_img") is not None else "image"
 
 
 def open_rise_judge(
-    judge: Judge | None,
-    options: WordingOptions,
-    *,
-    split: str,
-    protocol: ProtocolName,
-    data: UpstreamData,
+    benchmark: JudgedBenchmark, judge: Judge | None, options: WordingOptions
 ) -> JudgeEvaluator:
     """The evaluator `judge`: up to three calls and one verdict for each image; temperature 0.
 
     Raises:
         AlphaBenchError: no judge, one that cannot compare two images, or no official template.
     """
-    strict = protocol == "strict"
-    ask = _OWN if (own := options.is_own(split)) else _Ask(official_texts(data), _SAMPLING, strict)
+    own, strict = options.is_own(benchmark.split), benchmark.protocol == "strict"
+    ask = _OWN if own else _Ask(official_texts(benchmark.data), _SAMPLING, strict)
     return JudgeEvaluator(
         judge=needed_judge(judge, benchmark="rise"),
         questions_about=ask,
-        score=_Score(own_scores if own else combined_scores),
+        score=partial(_score, _OWN.scores if own else combined_scores),
         identity=ask.identity,
-        needs=Capabilities(images_per_question=2, logprobs=False),
+        needs=edit_marks.BEFORE_AND_AFTER,
     )
 
 
@@ -113,16 +119,12 @@ class _Ask:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        return {
-            **FinalScore(strict=self.strict).identity,
-            "wording": f"official:{edit_marks.texts_digest(self.texts)}",
-            "max_tokens": str(self.sampling.max_tokens),
-            "temperature": str(self.sampling.temperature),
-        }
+        reader = FinalScore(strict=self.strict)
+        return edit_marks.edit_identity(reader, "official", self.texts, self.sampling)
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
         sample, facts = image.request.sample, image.request.sample.facts
-        logical = sample.group == scoring.LOGICAL
+        logical = sample.group == LOGICAL
         first = replace(sample, source_image=Path(facts[FIRST_IMAGE]))
         shown = replace(edit_marks.stored_source(first), encoding="jpeg", within=_SIDE)
         edited = replace(ImagePart.of(image), encoding="jpeg", within=_SIDE)
@@ -144,31 +146,19 @@ class _Ask:
         return questions
 
 
-@dataclass(frozen=True, slots=True)
-class _Score:
-    scores_of: Callable[[Mapping[str, Sequence[float]]], dict[str, float] | None]
-
-    def __call__(self, image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
-        values = {one.question.id: one.values for one in answers if one.values is not None}
-        scores = self.scores_of(values) if len(values) == len(answers) else None
-        if scores is None:
-            detail: dict[str, Any] = {
-                "reason": "the replies hold another number of scores than the item has"
-            }
-            return [joint_verdict(answers, question_id=COMPLETE, value=None, detail=detail)]
-        reason = ", ".join(f"{name} {score:g}" for name, score in scores.items())
+def _score(
+    scores_of: Callable[[Mapping[str, Sequence[float]]], dict[str, float] | None],
+    image: GeneratedImage,
+    answers: Sequence[Answer],
+) -> list[Verdict]:
+    values = {one.question.id: one.values for one in answers if one.values is not None}
+    scores = scores_of(values) if len(values) == len(answers) else None
+    value, reason = None, "the replies hold another number of scores than the item has"
+    if scores is not None:
         value = scoring.RiseItem(image.request.sample.facts, scores).complete
-        detail = {**scores, "reason": reason}
-        return [joint_verdict(answers, question_id=COMPLETE, value=value, detail=detail)]
-
-
-def own_scores(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Reasoning and consistency from the marks of the edit, plausibility from the lower of two."""
-    _, reasoning, consistency = values[scoring.REASONING]
-    scores = {scoring.CONSISTENCY: consistency, scoring.REASONING: reasoning}
-    if scoring.PLAUSIBILITY in values:
-        scores[scoring.PLAUSIBILITY] = values[scoring.PLAUSIBILITY][-1]
-    return scores
+        reason = ", ".join(f"{name} {score:g}" for name, score in scores.items())
+    detail = {**(scores or {}), "reason": reason}
+    return [joint_verdict(answers, question_id=COMPLETE, value=value, detail=detail)]
 
 
 def combined_scores(values: Mapping[str, Sequence[float]]) -> dict[str, float] | None:
@@ -177,8 +167,8 @@ def combined_scores(values: Mapping[str, Sequence[float]]) -> dict[str, float] |
     Three are consistency, reasoning and plausibility; two are a logical item's, where 0 becomes 1
     and more becomes 5. Upstream's script stops at any other count, which is None here.
     """
-    order = (scoring.CONSISTENCY, scoring.REASONING, scoring.PLAUSIBILITY)
-    numbers: list[float | None] = [] if scoring.CONSISTENCY in values else [None]
+    order = (CONSISTENCY, REASONING, PLAUSIBILITY)
+    numbers: list[float | None] = [] if CONSISTENCY in values else [None]
     for name in order:
         numbers += values.get(name, ())
     if len(numbers) == 2:

@@ -97,20 +97,24 @@ def rise_report(
     what has a number, as upstream's: the weighted score, the three dimensions, and the sub-tasks.
     `completed` has a cluster for each item: 1 where it is complete, 0 where it is not.
     """
-    headline, withheld = statistics.estimate(completed, statistics.pooled(completed)), ""
     categories = list(dict.fromkeys(item.category for item in items))
-    if scope.protocol == "strict":
-        headline, withheld = statistics.over_all_groups(
-            headline, completed, categories, kind="categories"
-        )
+    headline, withheld = statistics.over_all_groups(
+        statistics.estimate(completed, statistics.pooled(completed)),
+        completed,
+        categories if scope.protocol == "strict" else (),
+        kind="categories",
+    )
     parts = {"": list(items)} | {c: [i for i in items if i.category == c] for c in categories}
-    found: dict[str, Estimate] = {}
-    for name, of in parts.items():
-        for metric in ("score", *DIMENSIONS):
-            found[f"{metric} {name}".strip()] = _mean(of, metric, scope.protocol)
+    table = {i.index: {**(i.scores or {}), "score": i.score(scope.protocol)} for i in items}
+
+    def mean(of: Iterable[RiseItem], metric: str) -> Estimate:
+        return mean_estimate({i.index: table[i.index].get(metric) for i in of}, _OF_SCORES)
+
+    metrics = ("score", *DIMENSIONS)
+    found = {f"{m} {name}".strip(): mean(of, m) for name, of in parts.items() for m in metrics}
     for label in SUBTASKS:
-        if of := [i for i in items if label.endswith(f"-{i.facts.get('subtask')}")]:
-            found[f"score {label}"] = _mean(of, "score", scope.protocol)
+        if of := [item for item in items if label.endswith(f"-{item.facts.get('subtask')}")]:
+            found[f"score {label}"] = mean(of, "score")
             names = {item.index for item in of}
             some = [replace(one, group="") for one in completed if one.sample_id in names]
             found[f"accuracy {label}"] = statistics.estimate(some, mean_of_groups)
@@ -129,11 +133,3 @@ def rise_report(
 def by_size(completed: Iterable[Cluster]) -> Formula:
     """The mean over items from those of the categories, whether they are scored or not."""
     return statistics.pooled(replace(one, n_scored=one.n_expected) for one in completed)
-
-
-def _mean(items: Sequence[RiseItem], metric: str, protocol: ProtocolName) -> Estimate:
-    """Of the weighted score, or of a dimension, over the items that have it."""
-    if metric == "score":
-        return mean_estimate({item.index: item.score(protocol) for item in items}, _OF_SCORES)
-    values = {item.index: (item.scores or {}).get(metric) for item in items}
-    return mean_estimate(values, _OF_SCORES)

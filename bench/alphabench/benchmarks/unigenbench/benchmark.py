@@ -6,25 +6,15 @@ six of the ten dimensions: the scenes have no style, no knowledge of the world, 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from alphabench.benchmarks.judged import (
-    About,
-    JudgedBenchmark,
-    JudgedRun,
-    fits,
-    json_or_none,
-    judge_options,
-    rows_of_lines,
-    values_by_image,
-)
-from alphabench.benchmarks.mini_split import DataSource, mini_bytes, mini_source, pinned_source
+from alphabench.benchmarks import judged
+from alphabench.benchmarks.judged import ImageValues, JudgedBenchmark, JudgedRun
+from alphabench.benchmarks.mini_split import DataSource, mini_source, pinned_files_source
 from alphabench.benchmarks.unigenbench import questions, scoring
 from alphabench.benchmarks.unigenbench.questions import Language
-from alphabench.benchmarks.unigenbench.scoring import IMAGES, JudgedImage
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
@@ -38,19 +28,18 @@ ROWS: Final = 600
 BROKEN_ROWS: Final[Mapping[str, tuple[str, ...]]] = {"en-long": ("509",)}
 """Rows whose test points are no JSON at the pinned commit, by split; upstream's script stops there.
 They are left out under both protocols, and every report names them."""
-_FACTS: Final = ("prompt", "points", "descriptions", "theme")
 _KEYS: Final = {
     "en": ("Testpoints", "Testpoint Description", "Primary Categories"),
     "zh": ("\u8003\u70b9", "\u8003\u70b9\u5bf9\u5e94\u63cf\u8ff0", "\u4e00\u7ea7\u5782\u7c7b"),
 }
-"""Of a row's JSON (LANG_CONFIGS): the facts after the prompt."""
+"""Of a row's JSON: the test points, what each means in the prompt, and the theme (LANG_CONFIGS)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UniGenBench(JudgedBenchmark):
     """One split of UniGenBench++ under one protocol."""
 
-    about: ClassVar = About(
+    about: ClassVar = judged.About(
         name="unigenbench",
         titles={
             "en": "UniGenBench++, short English prompts",
@@ -60,31 +49,29 @@ class UniGenBench(JudgedBenchmark):
             "mini": "UniGenBench++'s dimensions over AlphaBench's synthetic scenes",
         },
         citation="arXiv:2510.18701",
-        images=IMAGES,
+        images=scoring.IMAGES,
     )
 
     def source(self) -> DataSource:
         """The package, or upstream's table of the split."""
         if self.split == "mini":
             return mini_source("unigenbench")
-        pin = pin_of(PIN)
-        digest = hashlib.sha256(pin.file(self._path).digest.encode()).hexdigest()
-        return pinned_source(pin, digest=digest)
+        return pinned_files_source(pin_of(PIN), path=self._path)
 
     def samples(self) -> Sequence[Sample]:
         """The prompts in file order; ids are upstream's indices."""
         if self.split == "mini":
-            rows = rows_of_lines(mini_bytes("unigenbench"), _is_row, where="unigenbench.jsonl")
+            rows = judged.mini_rows("unigenbench", _is_row)
             return [_sample(str(index), row) for index, row in enumerate(rows)]
         return list(self._official())
 
     def questions(self, sample: Sample) -> Sequence[str]:
         """The positions of the test points: `0`, `1` ..."""
-        return point_ids(sample)
+        return judged.positions(sample.facts["points"])
 
     def judge_evaluator(self, spec: str | None, judge: Judge | None) -> Evaluator:
         """With one call for each image: `judge`, `judge?backend=gemini`."""
-        options = judge_options(spec, questions.UniGenBenchOptions, benchmark="unigenbench")
+        options = judged.judge_options(spec, questions.UniGenBenchOptions, benchmark="unigenbench")
         own = options.is_own(self.split)
         texts = None if own else questions.official_texts(self.data, self._language)
         return questions.open_unigenbench_judge(
@@ -93,15 +80,15 @@ class UniGenBench(JudgedBenchmark):
 
     def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
         """The test points of each prompt's images, by dimension."""
-        return scoring.point_clusters(judged_images(samples, verdicts).values())
+        return scoring.point_clusters(judged_points(judged_images(samples, verdicts)))
 
     def report(self, run: JudgedRun) -> Report:
         """See `unigenbench_report`; the protocols differ in how replies are asked for and read."""
-        points = (point for sample in run.all_samples for point in sample.facts["points"])
-        needed = list(dict.fromkeys(map(scoring.primary_of, points)))
-        images = list(judged_images(run.samples, run.verdicts).values())
+        known = (point for sample in run.all_samples for point in sample.facts["points"])
+        needed = list(dict.fromkeys(map(scoring.primary_of, known)))
+        points = judged_points(judged_images(run.samples, run.verdicts))
         notes = left_out_notes(self.split)
-        return scoring.unigenbench_report(images, run.scope, needed=needed, notes=notes)
+        return scoring.unigenbench_report(points, run.scope, needed=needed, notes=notes)
 
     @property
     def _language(self) -> Language:
@@ -114,19 +101,19 @@ class UniGenBench(JudgedBenchmark):
     def _official(self) -> Iterator[Sample]:
         """AlphaBenchError where the file is not fetched, or is another."""
         hint = "restore the file from its source: `alphabench fetch unigenbench`"
-        columns = ("index", f"prompt_{self._language}", f"sub_dims_{self._language}")
-        content = self.data.read(PIN, self._path)
-        for row in read_csv_rows(content, columns, where=self._path, hint=hint):
+        path, language = self._path, self._language
+        columns = ("index", f"prompt_{language}", f"sub_dims_{language}")
+        for row in read_csv_rows(self.data.read(PIN, path), columns, where=path, hint=hint):
             index, prompt, stated = (row[column] for column in columns)
             if index in BROKEN_ROWS.get(self.split, ()):
                 continue
-            table = json_or_none(stated)
-            values = map(table.get, _KEYS[self._language]) if isinstance(table, dict) else ()
-            facts = dict(zip(_FACTS, (prompt, *values), strict=False))
-            if not (index.isdecimal() and fits(facts, _is_row)):
+            table = judged.json_or_none(stated)
+            values = map(table.get, _KEYS[language]) if isinstance(table, dict) else ()
+            names = ("prompt", "points", "descriptions", "theme")
+            facts = dict(zip(names, (prompt, *values), strict=False))
+            if not (index.isdecimal() and judged.fits(facts, _is_row)):
                 raise AlphaBenchError(
-                    f"row {index!r} of {self._path!r} holds no prompt with test points",
-                    hint=hint,
+                    f"row {index!r} of {path!r} holds no prompt with test points", hint=hint
                 )
             yield _sample(index, facts)
 
@@ -136,26 +123,22 @@ open_unigenbench: Final = UniGenBench.open
 
 def left_out_notes(split: str) -> tuple[str, ...]:
     """What a reader must know of prompts that cannot be judged."""
-    rows = BROKEN_ROWS.get(split, ())
-    return tuple(
-        f"row {row} of {ROWS} is left out: upstream's file holds its test points in no valid JSON"
-        for row in rows
-    )
+    why = "upstream's file holds its test points in no valid JSON"
+    return tuple(f"row {n} of {ROWS} is left out: {why}" for n in BROKEN_ROWS.get(split, ()))
 
 
-def point_ids(sample: Sample) -> list[str]:
-    """The positions of a prompt's test points."""
-    return [str(index) for index in range(len(sample.facts["points"]))]
+def judged_images(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[ImageValues]:
+    """The images with a value for each test point that a verdict is about."""
+    return judged.values_by_image(samples, verdicts, "points", images=scoring.IMAGES)
 
 
-def judged_images(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> dict[str, JudgedImage]:
-    """Image id -> its test points, with a value for each that a verdict is about."""
-    return {
-        one.image_id: JudgedImage(
-            sample_id=one.sample.id, points=tuple(one.sample.facts["points"]), met=one.values
-        )
-        for one in values_by_image(samples, verdicts, point_ids, images=IMAGES)
-    }
+def judged_points(images: Iterable[ImageValues]) -> list[scoring.JudgedPoint]:
+    """The test points of all images."""
+    return [
+        scoring.JudgedPoint(image.sample.id, point, met)
+        for image in images
+        for point, met in zip(image.sample.facts["points"], image.values, strict=True)
+    ]
 
 
 def _is_row(facts: Any) -> bool:

@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from alphabench import statistics
+from alphabench.benchmarks.judged import ImageValues, positions
 from alphabench.benchmarks.reporting import published_scope, scored_counts
-from alphabench.benchmarks.unigenbench import benchmark
-from alphabench.benchmarks.unigenbench.scoring import (
-    IMAGES,
-    JudgedImage,
-    point_clusters,
-    unigenbench_report,
-)
-from alphabench.judges.score_tags import UNREADABLE, is_met, literal, literal_parts
+from alphabench.benchmarks.unigenbench import benchmark, scoring
+from alphabench.judges.score_tags import is_met, literal_parts, stored_scores
 from alphabench.types import Report, Sample, Verdict
 from alphabench.upstream.csv_tables import ABSENT, csv_text, read_csv_rows
 from alphabench.upstream.formats import OfficialFormat, file_of
@@ -54,17 +50,18 @@ def summarise_unigenbench_results(path: Path, split: str = "en") -> Report:
     """
     table = file_of(path, "*.csv", kind="tables of scores", hint="name one: MODEL_en.csv")
     rows = read_csv_rows(table, ("testpoint", "result_json"), where=str(table))
-    images = [image for row in rows if (image := _judged(row)) is not None]
-    n_wanted = IMAGES * (benchmark.ROWS - len(benchmark.BROKEN_ROWS.get(split, ())))
+    images = [points for row in rows if (points := _points_of(row))]
+    n_wanted = scoring.IMAGES * (benchmark.ROWS - len(benchmark.BROKEN_ROWS.get(split, ())))
+    points = [point for image in images for point in image]
     scope = published_scope(
         "unigenbench",
-        table.stem,
-        *scored_counts(met for image in images for met in image.met),
+        f"published scores ({table.stem})",
+        *scored_counts(point.met for point in points),
         split=split,
         has_all_samples=len(images) >= n_wanted,
     )
-    needed = DIMENSIONS[split[:2]]
-    return unigenbench_report(images, scope, needed=needed, notes=benchmark.left_out_notes(split))
+    needed, notes = DIMENSIONS[split[:2]], benchmark.left_out_notes(split)
+    return scoring.unigenbench_report(points, scope, needed=needed, notes=notes)
 
 
 def unigenbench_results_text(report: Report) -> str:
@@ -91,85 +88,68 @@ def unigenbench_export_files(
     files = {name: f"{tag}/{model}/{name.replace('/', '_')}.png" for name in images}
     for name, path in images.items():
         yield PurePosixPath(files[name]), path
-    by_id = {sample.id: sample for sample in samples}
     details = {(one.image_id, one.question_id): one.detail for one in verdicts}
-    judged = {
-        name: image
-        for name, image in benchmark.judged_images(samples, verdicts).items()
-        if name in images
-    }
-    rows = []
-    for name, image in judged.items():
-        sample = by_id[image.sample_id]
-        of_points = [details.get((name, point), {}) for point in benchmark.point_ids(sample)]
-        rows.append({**_row(sample, image, of_points), "img_path": files[name]})
+    judged = [one for one in benchmark.judged_images(samples, verdicts) if one.image_id in images]
+    rows = [{**_row(one, details), "img_path": files[one.image_id]} for one in judged]
     results = PurePosixPath("results")
     yield results / f"{model}_{tag}.csv", csv_text(_COLUMNS, rows)
-    complete = [image for image in judged.values() if None not in image.met]
+    points = benchmark.judged_points(one for one in judged if None not in one.values)
     shares = {
-        "primary_dimensions": _shares(complete, lambda point: point.partition("-")[0]),
-        "sub_dimensions": _shares(complete, str),
+        "primary_dimensions": _shares(points, lambda point: point.partition("-")[0]),
+        "sub_dimensions": _shares(points, str),
     }
     text = json.dumps(shares, ensure_ascii=False, indent=4)
     yield results / f"{model}_{tag}.json", text
 
 
 def _row(
-    sample: Sample, image: JudgedImage, details: Sequence[Mapping[str, Any]]
+    image: ImageValues, details: Mapping[tuple[str, str], Mapping[str, Any]]
 ) -> dict[str, str]:
     """Upstream stores all of an image's scores or none, so unknown ones make it none."""
-    points, result = list(image.points), None
-    if None not in image.met:
-        result = {
-            "prompt": sample.facts["prompt"],
-            "testpoint": points,
-            "analysis": [str(one.get("analysis", one.get("reply", ""))) for one in details],
-            "score": [int(met or 0) for met in image.met],
-        }
+    sample, points = image.sample, list(image.sample.facts["points"])
+    of_points = [details.get((image.image_id, i), {}) for i in positions(points)]
+    result = {
+        "prompt": sample.prompt,
+        "testpoint": points,
+        "analysis": [str(one.get("analysis", one.get("reply", ""))) for one in of_points],
+        "score": [None if met is None else int(met) for met in image.values],
+    }
+    stored = None if None in image.values else result
     return {
         "index": sample.id,
-        "prompt": sample.facts["prompt"],
+        "prompt": sample.prompt,
         "testpoint": str(points),
-        "output": str(details[0].get("reply", "")),
-        "result_json": json.dumps(result, ensure_ascii=False, indent=4),
+        "output": str(of_points[0].get("reply", "")),
+        "result_json": json.dumps(stored, ensure_ascii=False, indent=4),
     }
 
 
 def _shares(
-    images: Sequence[JudgedImage], name_of: Callable[[str], str]
+    points: Sequence[scoring.JudgedPoint], name_of: Callable[[str], str]
 ) -> dict[str, dict[str, float]]:
     """Of the images that upstream would not skip; it keeps the blank after a dimension's name."""
-    right: Counter[str] = Counter()
-    total: Counter[str] = Counter()
-    for cluster in point_clusters(images, name_of):
-        right[cluster.group] += int(cluster.total)
-        total[cluster.group] += cluster.n_scored
+    groups = statistics.group_estimates(scoring.point_clusters(points, name_of))
     return {
-        name: {"correct": right[name], "total": n, "accuracy": round(right[name] / n, 4)}
-        for name, n in total.items()
+        name: {
+            "correct": round(one.value * one.n_scored),
+            "total": one.n_scored,
+            "accuracy": round(one.value, 4),
+        }
+        for name, one in groups.items()
+        if one.value is not None
     }
 
 
-def _judged(row: Mapping[str, str]) -> JudgedImage | None:
-    """The image of a row; None where not even its test points can be read, as upstream skips it."""
-    points = tuple(literal_parts(row["testpoint"]))
-    if not points or not all(isinstance(point, str) for point in points):
-        return None
-    scores = _scores(row)[: len(points)]
-    met = (*(float(is_met(one)) for one in scores), *[None] * (len(points) - len(scores)))
+def _points_of(row: Mapping[str, str]) -> list[scoring.JudgedPoint]:
+    """Of the image of a row; none where not even they can be read, as upstream skips it."""
+    points = literal_parts(row["testpoint"])
+    if not all(isinstance(point, str) for point in points):
+        return []
     name = row.get("index") or row.get("prompt") or ""
-    return JudgedImage(sample_id=name, points=points, met=met)
-
-
-def _scores(row: Mapping[str, str]) -> list[Any]:
-    """The scores that upstream reads; none where it skips the row."""
-    scores = None
-    if row["result_json"] not in ABSENT:
-        try:
-            scores = literal(row["result_json"])["score"]
-        except (*UNREADABLE, KeyError):
-            return []
-    return scores if isinstance(scores, list) else literal_parts(row.get("score", ""))
+    stored = None if row["result_json"] in ABSENT else stored_scores(row["result_json"])
+    scores = literal_parts(row.get("score", "")) if stored is None else stored
+    met = [float(is_met(score)) for score in scores[: len(points)]]
+    return [scoring.JudgedPoint(name, point, of) for point, of in zip_longest(points, met)]
 
 
 def _format_of(split: str) -> OfficialFormat:
@@ -180,10 +160,8 @@ def _format_of(split: str) -> OfficialFormat:
     )
 
 
-OFFICIAL: Final = _format_of("en")
-OFFICIAL_ZH: Final = _format_of("zh")
-OFFICIAL_EN_LONG: Final = _format_of("en-long")
-OFFICIAL_ZH_LONG: Final = _format_of("zh-long")
+OFFICIAL, OFFICIAL_ZH = _format_of("en"), _format_of("zh")
+OFFICIAL_EN_LONG, OFFICIAL_ZH_LONG = _format_of("en-long"), _format_of("zh-long")
 LAYOUT: Final = Layout(
     form="DIR/0_0.png",
     find=find_named(re.compile(r"(?P<key>\d+)_(?P<number>\d+)")),

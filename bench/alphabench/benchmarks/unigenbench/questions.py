@@ -11,28 +11,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
 
-from alphabench.benchmarks.judged import (
-    WordingOptions,
-    back_end,
-    needed_judge,
-    own_yes_no_evaluator,
-)
+from alphabench.benchmarks import judged
 from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, verdict_from, verdicts_from
 from alphabench.judges.retrying import RetryingJudge
 from alphabench.judges.score_tags import ScoreTags, readable_analysis
 from alphabench.questions import Answer, ImagePart, Judge, Question, ReplySampling
-from alphabench.types import GeneratedImage, ProtocolName, Sample, Verdict
+from alphabench.types import GeneratedImage, ProtocolName, Verdict
 from alphabench.upstream import UpstreamData, templates
 from alphabench.upstream.script_tables import tables_of
-from alphabench.upstream.templates import Template
 
 Backend = Literal["gemini", "vllm"]
 Language = Literal["en", "zh"]
 SCRIPT: Final = "eval/src/eval_common.py"
 MAX_TOKENS: Final = 4096
-QUESTION: Final = "points"
-"""Id of the one question about an image."""
 _NAMES: Final = ("prompt", "testpoint", "explanation", "test_explanation")
 _OWN: Final = templates.own_template(
     "An image was made from this prompt:\n{prompt}\n\nCheck it against these requirements, one by "
@@ -43,11 +35,10 @@ _OWN: Final = templates.own_template(
     "prompt",
     "test_explanation",
 )
-_OWN_DIGEST: Final = templates.digest([_OWN])[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UniGenBenchOptions(WordingOptions):
+class UniGenBenchOptions(judged.WordingOptions):
     """Options of the evaluator `judge`."""
 
     backend: Literal["auto", "gemini", "vllm"] = "auto"
@@ -64,7 +55,7 @@ class UniGenBenchOptions(WordingOptions):
 class PointTexts(NamedTuple):
     """Upstream's texts of one language."""
 
-    template: Template
+    template: templates.Template
     explanations: Mapping[str, str]
     """By sub-dimension."""
     explanation_header: str
@@ -75,7 +66,7 @@ class PointTexts(NamedTuple):
         """sha256 over all of them."""
         texts = [text for pair in self.explanations.items() for text in pair]
         texts += [self.explanation_header, self.description_header]
-        return templates.digest([self.template, *(Template((text,)) for text in texts)])
+        return templates.digest([self.template, *(templates.Template((text,)) for text in texts)])
 
     def question(self, facts: Mapping[str, Any]) -> str:
         """As `build_system_prompt` of upstream's script joins them; AlphaBenchError if it cannot.
@@ -120,15 +111,14 @@ def official_texts(data: UpstreamData, language: Language) -> PointTexts:
 def parse_texts(source: bytes, language: Language) -> PointTexts:
     """The texts of `eval_common.py`; AlphaBenchError where it holds them in another form."""
     name, tables = f"SYSTEM_PROMPT_{language.upper()}_TEMPLATE", tables_of(source)
-    text = templates.constants_of(source).get(name)
-    explanations = tables.get(f"EXPLANATION_DICT_{language.upper()}")
+    explanations = tables.get(f"EXPLANATION_DICT_{language.upper()}", {})
     settings = tables.get("LANG_CONFIGS", {}).get(language)
-    if text is None or not explanations or not isinstance(settings, dict):
-        raise templates.changed(SCRIPT, f"it has no {name}, or no table beside it")
-    template = templates.own_template(text, *_NAMES)
-    headers = [settings.get(key) for key in ("checkpoint_header", "checkpoint_desc_header")]
+    if not explanations or not isinstance(settings, dict):
+        raise templates.changed(SCRIPT, f"it has no tables for {language!r}")
+    template = templates.own_template(templates.constants_of(source).get(name, ""), *_NAMES)
     if {name for one in template.placeholders for name in one.names} != set(_NAMES):
-        raise templates.changed(SCRIPT, f"its {name} is not of {', '.join(_NAMES)}")
+        raise templates.changed(SCRIPT, f"it has no {name} of {', '.join(_NAMES)}")
+    headers = [settings.get(key) for key in ("checkpoint_header", "checkpoint_desc_header")]
     if not all(isinstance(one, str) for one in (*headers, *explanations.values())):
         raise templates.changed(SCRIPT, "its tables do not hold texts")
     return PointTexts(template, explanations, *map(str, headers))
@@ -142,7 +132,7 @@ def open_unigenbench_judge(
     *,
     one_by_one: bool,
 ) -> JudgeEvaluator:
-    """UniGenBench++'s evaluator.
+    """UniGenBench++'s evaluator; AlphaBenchError without a judge.
 
     Args:
         judge: the judge.
@@ -150,15 +140,13 @@ def open_unigenbench_judge(
         texts: upstream's; None takes our own.
         protocol: how replies are sampled and read.
         one_by_one: with our own texts, ask each test point's question by itself.
-
-    Raises:
-        AlphaBenchError: no judge.
     """
-    judge = needed_judge(judge, benchmark="unigenbench")
+    judge = judged.needed_judge(judge, benchmark="unigenbench")
     if texts is None and one_by_one:
-        return own_yes_no_evaluator(judge, _single_questions, _score_singles)
+        return judged.own_yes_no_evaluator(judge, _score_singles)
     strict = protocol == "strict"
-    backend: Backend = back_end(options.backend, judge, gemini="gemini", others="vllm")
+    backend: Backend = judged.back_end(options.backend, judge, gemini="gemini", others="vllm")
+    wording = f"official:{texts.digest[:16]}" if texts else f"own:{templates.digest([_OWN])[:16]}"
     tries = 1 if strict else options.tries
     return JudgeEvaluator(
         judge=judge if tries == 1 else RetryingJudge(judge=judge, tries=tries),
@@ -166,7 +154,7 @@ def open_unigenbench_judge(
         score=_score,
         identity={
             **ScoreTags(strict=strict, n_items=1).identity,
-            "wording": f"official:{texts.digest[:16]}" if texts else f"own:{_OWN_DIGEST}",
+            "wording": wording,
             "backend": backend,
             "max_tokens": str(MAX_TOKENS),
             "temperature": "0.0" if strict else "unsaid",
@@ -191,7 +179,7 @@ class _Question:
         return [
             Question(
                 image_id=image.id,
-                id=QUESTION,
+                id="points",
                 parts=(text, shown) if self.backend == "gemini" else (shown, text),
                 sampling=ReplySampling(
                     max_tokens=MAX_TOKENS, temperature=0.0 if self.strict else None
@@ -199,10 +187,6 @@ class _Question:
                 answer_format=ScoreTags(strict=self.strict, n_items=len(facts["points"])),
             )
         ]
-
-
-def _single_questions(sample: Sample) -> list[str]:
-    return list(sample.facts["questions"])
 
 
 def _score_singles(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:

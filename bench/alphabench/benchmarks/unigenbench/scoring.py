@@ -8,8 +8,8 @@ ends with a share for each dimension and sub-dimension. The mean of the ten dime
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 from alphabench import statistics
 from alphabench.benchmarks.reporting import ReportScope, grouped_report
@@ -20,15 +20,14 @@ IMAGES: Final = 4
 """Of a prompt."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgedImage:
-    """One image and which of its prompt's test points it meets."""
+class JudgedPoint(NamedTuple):
+    """A test point of a prompt, and whether one image meets it."""
 
     sample_id: str
-    points: tuple[str, ...]
-    """Sub-dimensions: `Attribute - Color`; one may be there twice."""
-    met: tuple[float | None, ...]
-    """By test point: 1 or 0, None where it has no verdict."""
+    point: str
+    """A sub-dimension: `Attribute - Color`; a prompt may have several of one."""
+    met: float | None
+    """1 or 0; None where it has no verdict."""
 
 
 def primary_of(point: str) -> str:
@@ -37,18 +36,17 @@ def primary_of(point: str) -> str:
 
 
 def point_clusters(
-    images: Iterable[JudgedImage], group_of: Callable[[str], str] = primary_of
+    points: Iterable[JudgedPoint], group_of: Callable[[str], str] = primary_of
 ) -> list[Cluster]:
     """The test points of each prompt, by dimension or another group of sub-dimensions."""
     values: dict[tuple[str, str], list[float | None]] = {}
-    for image in images:
-        for point, met in zip(image.points, image.met, strict=True):
-            values.setdefault((image.sample_id, group_of(point)), []).append(met)
+    for one in points:
+        values.setdefault((one.sample_id, group_of(one.point)), []).append(one.met)
     return [cluster_of(name, of, group=group) for (name, group), of in values.items()]
 
 
 def unigenbench_report(
-    images: Sequence[JudgedImage],
+    points: Sequence[JudgedPoint],
     scope: ReportScope,
     *,
     needed: Sequence[str],
@@ -59,7 +57,7 @@ def unigenbench_report(
     Headline: the mean of the dimensions, without a value while a needed one has no verdict. Extra:
     `pooled`, the share of all test points.
     """
-    clusters = point_clusters(images)
+    clusters = point_clusters(points)
     n_samples = len({one.sample_id for one in clusters if one.n_scored})
     pooled = statistics.estimate(clusters, statistics.pooled(clusters))
     report = grouped_report(
@@ -72,6 +70,6 @@ def unigenbench_report(
     return replace(
         report,
         headline=replace(report.headline, n_samples=n_samples),
-        groups={**report.groups, **statistics.group_estimates(point_clusters(images, str))},
+        groups={**report.groups, **statistics.group_estimates(point_clusters(points, str))},
         notes=notes,
     )
