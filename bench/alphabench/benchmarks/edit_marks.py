@@ -30,6 +30,7 @@ OWN_LOOK_TEMPLATE: Final = viescore.OWN.quality
 """VIEScore's second question, about the edited image alone."""
 OWN_EDIT_PLACE: Final = "<instruction>"
 """Stands for the editing instruction."""
+_SAMPLING: Final = ReplySampling(max_tokens=1024)
 BEFORE_AND_AFTER: Final = Capabilities(images_per_question=2, logprobs=False)
 """What a judge of edits must be able to do."""
 
@@ -93,33 +94,31 @@ class OwnEditQuestions:
     """
 
     marks: EditMarks
-    sampling: ReplySampling
-    edit_id: str
-    """Of the question about the edit, and of the score that says how fully it was made."""
-    rest_id: str
-    """Of the score that says how much else was left alone."""
-    look_id: str
+    names: tuple[str, str, str]
+    """Of the scores: how fully the edit was made, how much else was left alone, and the look; of
+    the questions: the first and the last."""
     only_edit: str = ""
     """A group whose images are not asked about their look."""
 
     @property
     def identity(self) -> Mapping[str, str]:
         texts = {"edit": OWN_EDIT_TEMPLATE, "look": OWN_LOOK_TEMPLATE}
-        return edit_identity(self.marks, "own", texts, self.sampling)
+        return edit_identity(self.marks, "own", texts, _SAMPLING)
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
         sample, edited = image.request.sample, ImagePart.of(image)
         instruction = str(sample.facts.get("reference", sample.prompt))
         text = OWN_EDIT_TEMPLATE.replace(OWN_EDIT_PLACE, instruction)
-        asked: dict[str, tuple[Part, ...]] = {self.edit_id: (text, stored_source(sample), edited)}
+        edit, _, look = self.names
+        asked: dict[str, tuple[Part, ...]] = {edit: (text, stored_source(sample), edited)}
         if sample.group != self.only_edit:
-            asked[self.look_id] = (OWN_LOOK_TEMPLATE, edited)
+            asked[look] = (OWN_LOOK_TEMPLATE, edited)
         return [
             Question(
                 image_id=image.id,
                 id=name,
                 parts=parts,
-                sampling=self.sampling,
+                sampling=_SAMPLING,
                 answer_format=self.marks,
             )
             for name, parts in asked.items()
@@ -127,10 +126,11 @@ class OwnEditQuestions:
 
     def scores(self, values: Mapping[str, Sequence[float]]) -> dict[str, float]:
         """Two scores from the values about the edit; of those about the look, the lower mark's."""
-        _, done, kept = values[self.edit_id]
-        scores = {self.rest_id: kept, self.edit_id: done}
-        if self.look_id in values:
-            scores[self.look_id] = values[self.look_id][-1]
+        edit, rest, look = self.names
+        _, done, kept = values[edit]
+        scores = {rest: kept, edit: done}
+        if look in values:
+            scores[look] = values[look][-1]
         return scores
 
 

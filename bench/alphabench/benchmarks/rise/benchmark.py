@@ -10,23 +10,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
 from alphabench import statistics
-from alphabench.benchmarks import edit_sources, judged
+from alphabench.benchmarks import edit_sources, judged, mini_split
 from alphabench.benchmarks.judged import JudgedBenchmark, JudgedRun, WordingOptions
-from alphabench.benchmarks.mini_split import DataSource, pinned_files_source
 from alphabench.benchmarks.reporting import mean_estimate
-from alphabench.benchmarks.rise import questions
-from alphabench.benchmarks.rise.scoring import RiseItem, by_size, rise_report
+from alphabench.benchmarks.rise import questions, scoring
 from alphabench.interfaces import Evaluator
 from alphabench.questions import Judge
 from alphabench.statistics import Formula
 from alphabench.types import Report, Sample
 from alphabench.upstream import pin_of
 
-N_ITEMS: Final = {"": 360, "64": 64}
 AS_UPSTREAM: Final = "accuracy, failures as wrong"
 """Upstream's headline where some replies could not be read."""
 ARCHIVE: Final = "upstream/PhoenixZ/RISEBench/data"
@@ -46,49 +43,40 @@ class RiseBench(JudgedBenchmark):
             "mini": "RISEBench's categories over AlphaBench's synthetic scenes",
         },
         citation="arXiv:2504.02826",
-        sizes=N_ITEMS,
+        sizes={"": 360, "64": 64},
     )
 
-    def source(self) -> DataSource:
+    def source(self) -> mini_split.DataSource:
         """The package, upstream's repository, or the archive as it is here."""
         if self.split == "mini":
             return edit_sources.mini_edit_source("rise")
-        pinned = pinned_files_source(pin_of("rise"), pin_of("rise-images"))
+        pinned = mini_split.pinned_files_source(pin_of("rise"), pin_of("rise-images"))
         return pinned if self.split else edit_sources.archived_source(self.data, _ITEMS, pinned)
 
     def samples(self) -> Sequence[Sample]:
-        """The items in upstream's order; a sample's id is upstream's index.
-
-        Raises:
-            AlphaBenchError: the official data is not here or was changed, or the cache cannot be
-                written.
-        """
+        """The items in upstream's order, with its ids; AlphaBenchError as `rows`, or for images."""
         if self.split == "mini":
             return edit_sources.mini_edits("rise", self.data, group="category")
         folder = "data" if self.split == "64" else ARCHIVE  # of which nothing is pinned
         images = edit_sources.SourceImages(
             data=self.data, pin="rise-images", folder=folder, archive=ARCHIVE
         )
-        samples = []
-        for row in self.rows():
-            first = images.needed(row[questions.first_image(row)])
-            samples.append(
-                Sample(
-                    id=row["index"],
-                    prompt=row["instruction"],
-                    group=row["category"],
-                    facts={**row, questions.FIRST_IMAGE: str(first)},
-                    source_image=images.needed(row["image"]),
-                )
+        return [
+            Sample(
+                id=row["index"],
+                prompt=row["instruction"],
+                group=row["category"],
+                facts={
+                    **row,
+                    questions.FIRST_IMAGE: str(images.needed(questions.first_image(row))),
+                },
+                source_image=images.needed(row["image"]),
             )
-        return samples
+            for row in self.rows()
+        ]
 
     def rows(self) -> list[dict[str, Any]]:
-        """The official items, completed; needs none of their images.
-
-        Raises:
-            AlphaBenchError: they are not here, or were changed.
-        """
+        """The official items, without their images; AlphaBenchError: not here, or changed."""
         if self.split == "64":
             return rise_facts(json.loads(self.data.read("rise", "data/data_total.json")))
         hint = "see docs/benchmarks/rise.md for the archive, or use rise:64, which can be fetched"
@@ -100,26 +88,23 @@ class RiseBench(JudgedBenchmark):
     def judge_evaluator(self, spec: str | None, judge: Judge | None) -> Evaluator:
         """With RISEBench's questions: `judge`, `judge?wording=own`."""
         options = judged.judge_options(spec, WordingOptions, benchmark="rise")
-        return questions.open_rise_judge(self, judge, options)
+        return questions.open_rise_judge(self, judge, own=options.is_own(self.split))
 
     def formula(self) -> Formula:
         """The share of complete items from those of the categories, which weigh by their size."""
-        return by_size(self.clusters(self.samples(), ()))
+        return scoring.by_size(self.clusters(self.samples(), ()))
 
     def report(self, run: JudgedRun) -> Report:
-        """See `scoring.rise_report`. Items that could not be scored are in no mean; beside the
-        headline stands upstream's, in which they are wrong.
-        """
+        """See `rise_report`; beside it is upstream's headline, where unscored items are wrong."""
         there = {statistics.sample_of(v): v for v in run.verdicts if v.status != "missing"}
-        scored = {name: verdict for name, verdict in there.items() if verdict.status == "scored"}
-        as_upstream = mean_estimate({name: verdict.value or 0.0 for name, verdict in there.items()})
-        return rise_report(
-            [RiseItem.of(sample, scored.get(sample.id)) for sample in run.samples],
-            self.clusters(run.samples, run.verdicts),
-            run.scope,
-            extras={AS_UPSTREAM: as_upstream} if len(there) > len(scored) else None,
-            notes=() if self.split else ["its data is from an archive, which is not verified"],
-        )
+        scored = {name: v for name, v in there.items() if v.status == "scored"}
+        as_upstream = mean_estimate({name: v.value or 0.0 for name, v in there.items()})
+        values = {s.id: scored[s.id].value if s.id in scored else None for s in run.samples}
+        items = [scoring.RiseItem.of(sample, scored.get(sample.id)) for sample in run.samples]
+        report = scoring.rise_report(items, values, run.scope)
+        extras = {AS_UPSTREAM: as_upstream} if len(there) > len(scored) else {}
+        notes = () if self.split else ("its data is from an archive, which is not verified",)
+        return replace(report, extras={**report.extras, **extras}, notes=notes)
 
 
 open_rise: Final = RiseBench.open

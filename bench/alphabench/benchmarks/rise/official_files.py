@@ -20,22 +20,20 @@ from typing import Any, Final
 
 from alphabench import statistics
 from alphabench.benchmarks.edit_sources import read_items
-from alphabench.benchmarks.reporting import published_scope, value_clusters
+from alphabench.benchmarks.reporting import published_scope
 from alphabench.benchmarks.rise import scoring
-from alphabench.benchmarks.rise.benchmark import N_ITEMS, open_rise, rise_facts
+from alphabench.benchmarks.rise.benchmark import RiseBench, rise_facts
 from alphabench.benchmarks.rise.questions import combined_scores
 from alphabench.benchmarks.rise.scoring import CONSISTENCY, PLAUSIBILITY, REASONING, RiseItem
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.final_score import numbers_after_final_score
 from alphabench.types import Report, Sample, Verdict
-from alphabench.upstream import UpstreamData, layouts
-from alphabench.upstream.formats import OfficialFormat, file_of
+from alphabench.upstream import UpstreamData, formats, layouts
 from alphabench.upstream.plain_pickle import read_plain_pickle
 
 MODEL: Final = "alphabench"
 ITEMS: Final = "data_total.json"
 _CALLS: Final = {CONSISTENCY: "judge1", REASONING: "judge2", PLAUSIBILITY: "judge3"}
-_OVERALL: Final = "accuracy"
 _LABELS: Final = {
     REASONING: ("Reasoning", "Reasoning"),
     CONSISTENCY: ("ApprConsistency", "Consistency"),
@@ -57,51 +55,43 @@ def read_rise_results(path: Path, data: UpstreamData, split: str = "") -> list[R
         AlphaBenchError: nothing to read, an item has no judgement, or numbers at which upstream's
             script stops.
     """
-    file = file_of(path, "*.pkl", kind="files *.pkl", hint=_HINT)
+    file = formats.file_of(path, "*.pkl", kind="files *.pkl", hint=_HINT)
     judgements = read_plain_pickle(file, hint=_HINT)
     if (beside := file.parent / ITEMS).exists():
         facts = rise_facts(read_items(beside, hint="restore upstream's file of items"))
     else:
-        facts = open_rise(split, data=data).rows()
+        facts = RiseBench.open(split, data=data).rows()
     if lacking := [row["index"] for row in facts if row["index"] not in judgements]:
         raise AlphaBenchError(
             f"{str(file)!r} has no judgement of {len(lacking)} items, {lacking[0]!r} first; "
             "upstream's script stops there",
             hint=f"have them judged, or put a {ITEMS} of the judged ones beside it",
         )
-    scores = {
-        row["index"]: _scores(judgements[row["index"]], f"{row['index']!r} in {str(file)!r}")
-        for row in facts
-    }
-    return [RiseItem(row, scores[row["index"]]) for row in facts]
+    return [RiseItem(row, _scores(row["index"], judgements, file)) for row in facts]
 
 
 def summarise_rise_results(path: Path, data: UpstreamData, split: str = "") -> Report:
-    """What upstream's script finds in judgements, with intervals: what it cannot read is wrong.
+    """What upstream's script finds in these items, where what it cannot read is wrong.
 
     Raises:
         AlphaBenchError: as `read_rise_results`.
     """
     items = read_rise_results(path, data, split)
-    n_read = sum(item.scores is not None for item in items)
+    n_failed = sum(item.scores is None for item in items)
+    is_whole = len(items) >= RiseBench.about.sizes[split]
+    counts = (len(items) - n_failed, len(items))
     scope = published_scope(
-        "rise",
-        "published judgements",
-        n_read,
-        len(items),
-        split=split,
-        has_all_samples=len(items) >= N_ITEMS[split],
+        "rise", "published judgements", *counts, split=split, has_all_samples=is_whole
     )
-    n_failed = len(items) - n_read
-    notes = [f"{n_failed} items could not be read and count as wrong, as upstream has it"]
-    groups = {item.index: item.category for item in items}
-    completed = value_clusters({item.index: item.complete for item in items}, groups)
-    return scoring.rise_report(items, completed, scope, notes=notes if n_failed else ())
+    note = f"{n_failed} items could not be read and count as wrong, as upstream has it"
+    complete = {item.index: item.complete for item in items}
+    report = scoring.rise_report(items, complete, scope)
+    return replace(report, notes=(note,) if n_failed else ())
 
 
 def rise_results_text(report: Report) -> str:
     """MODEL_judge.csv as upstream's script writes it; a value that does not exist is empty."""
-    metrics = {_OVERALL: report.headline, **report.groups, **report.extras}
+    metrics = {"accuracy": report.headline, **report.groups, **report.extras}
     values = {name: metric.value for name, metric in metrics.items()}
     lines = ["-,Score-Origin,Score-Percentage,Accuracy"]
     for title, score_name, accuracy_name in _table_rows():
@@ -116,16 +106,14 @@ def rise_results_text(report: Report) -> str:
 
 def _table_rows() -> Iterator[tuple[str, str, str]]:
     """Title of each row of upstream's table, and which metrics are its score and its accuracy."""
-    yield "Overall", "score", _OVERALL
-    titles = {category: category.partition("_")[0].capitalize() for category in scoring.CATEGORIES}
-    for category, title in titles.items():
-        yield title, f"score {category}", category
-    for dimension, (label, _) in _LABELS.items():
-        yield f"Overall_{label}", dimension, ""
-    for category, title in titles.items():
-        for dimension, (_, label) in _LABELS.items():
-            if (category, dimension) != (scoring.LOGICAL, PLAUSIBILITY):
-                yield f"{title}_{label}", f"{dimension} {category}", ""
+    titles = {name: name.partition("_")[0].capitalize() for name in scoring.CATEGORIES}
+    titles = {"": "Overall", **titles}
+    for part, title in titles.items():
+        yield title, f"score {part}".strip(), part or "accuracy"
+    for part, title in titles.items():
+        for dimension, labels in _LABELS.items():
+            if (part, dimension) != (scoring.LOGICAL, PLAUSIBILITY):
+                yield f"{title}_{labels[bool(part)]}", f"{dimension} {part}".strip(), ""
     for subtask in scoring.SUBTASKS:
         yield subtask, f"score {subtask}", f"accuracy {subtask}"
 
@@ -134,34 +122,34 @@ def rise_export_files(
     samples: Sequence[Sample], images: Mapping[str, Path], verdicts: Sequence[Verdict]
 ) -> Iterator[tuple[PurePosixPath, str | bytes | Path]]:
     """Images, judgements and metrics as upstream names them, and the items that they are of."""
+    folder = PurePosixPath(MODEL)
     for sample in samples:
         if (path := images.get(f"{sample.id}/0")) is not None:
-            yield PurePosixPath(MODEL) / f"images/{sample.group}/{sample.id}.png", path
+            yield folder / f"images/{sample.group}/{sample.id}.png", path
     by_sample = {statistics.sample_of(v): v for v in verdicts if v.status != "missing"}
     judged = [sample for sample in samples if sample.id in by_sample]
     table = {sample.id: _replies(sample, by_sample[sample.id]) for sample in judged}
-    yield PurePosixPath(MODEL) / f"{MODEL}.pkl", pickle.dumps(table, protocol=4)
+    yield folder / f"{MODEL}.pkl", pickle.dumps(table, protocol=4)
     rows = [{**s.facts, "index": s.id, "instruction": s.prompt} for s in judged]
-    yield PurePosixPath(MODEL) / ITEMS, json.dumps(rows, indent=2)
+    yield folder / ITEMS, json.dumps(rows, indent=2)
 
 
-def _scores(judgement: Any, where: str) -> dict[str, float] | None:
+def _scores(index: str, judgements: Mapping[str, Any], file: Path) -> dict[str, float] | None:
     """None where a reply cannot be read; AlphaBenchError where upstream's script stops."""
-    entries = judgement if isinstance(judgement, dict) else {}
+    entries = judgements[index] if isinstance(judgements[index], dict) else {}
     replies = {name: of for name, key in _CALLS.items() if (of := entries.get(key)) is not None}
-    needed, stops = REASONING if CONSISTENCY in replies else PLAUSIBILITY, ""
-    if needed not in replies or not all(isinstance(text, str) for text in replies.values()):
-        stops = "is no judgement: it lacks a reply"
-    else:
+    needed, what = REASONING if CONSISTENCY in replies else PLAUSIBILITY, "lacks a reply"
+    if needed in replies and all(isinstance(text, str) for text in replies.values()):
         read = {name: numbers_after_final_score(text) for name, text in replies.items()}
         known = {name: numbers for name, numbers in read.items() if numbers is not None}
         if len(known) < len(read):
             return None
         if (scores := combined_scores(known)) is not None:
             return scores
-        stops = f"states {sum(map(len, known.values()))} scores"
+        what = f"states {sum(map(len, known.values()))} scores"
     raise AlphaBenchError(
-        f"{where} {stops}, at which upstream's script stops", hint="have that item judged again"
+        f"the judgement of {index!r} in {str(file)!r} {what}; upstream's script stops there",
+        hint="have that item judged again",
     )
 
 
@@ -176,7 +164,7 @@ def _replies(sample: Sample, verdict: Verdict) -> dict[str, str | None]:
     return texts
 
 
-OFFICIAL: Final = OfficialFormat(
+OFFICIAL: Final = formats.OfficialFormat(
     summarise=summarise_rise_results, text=rise_results_text, files=rise_export_files
 )
 OFFICIAL_64: Final = replace(OFFICIAL, summarise=partial(summarise_rise_results, split="64"))

@@ -7,27 +7,19 @@ questions are VIEScore's two, which the judge `nano` knows (`edit_marks`): anoth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from alphabench.benchmarks import edit_marks
-from alphabench.benchmarks.judged import JudgedBenchmark, WordingOptions, needed_judge
+from alphabench.benchmarks.judged import JudgedBenchmark, needed_judge
 from alphabench.benchmarks.rise import scoring
-from alphabench.benchmarks.rise.scoring import (
-    CONSISTENCY,
-    LOGICAL,
-    PLAUSIBILITY,
-    REASONING,
-    SPATIAL,
-)
+from alphabench.benchmarks.rise.scoring import CONSISTENCY, LOGICAL, PLAUSIBILITY, REASONING
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, joint_verdict
 from alphabench.judges.final_score import FinalScore
 from alphabench.questions import Answer, ImagePart, Judge, Question, ReplySampling
 from alphabench.types import GeneratedImage, Verdict
-from alphabench.upstream import UpstreamData
 from alphabench.upstream.templates import constants_of, read_script
 
 COMPLETE: Final = "complete"
@@ -36,13 +28,9 @@ FIRST_IMAGE: Final = "first_image"
 """A fact of a sample: the image that upstream shows before the edited one."""
 SCRIPT: Final = "utils.py"
 _SIDE: Final = 768
-_SAMPLING: Final = ReplySampling(max_tokens=4096)
 _OWN: Final = edit_marks.OwnEditQuestions(
     marks=edit_marks.EditMarks(lowest=scoring.LOWEST, highest=scoring.FULL_MARKS),
-    sampling=ReplySampling(max_tokens=1024),
-    edit_id=REASONING,
-    rest_id=CONSISTENCY,
-    look_id=PLAUSIBILITY,
+    names=scoring.DIMENSIONS,
     only_edit=LOGICAL,
 )
 
@@ -63,50 +51,42 @@ def official_calls(
     elif category == LOGICAL:
         blind = "_wo_q" if facts.get("blind" if strict else "blind_as_upstream") else ""
         consistency, reasoning = "logical_cons", (f"logical_img{blind}", True)
-    elif category == SPATIAL and with_image:
+    elif category == scoring.SPATIAL and with_image:
         consistency, reasoning = "spatial_cons", ("spatial_ref_img", True)
-    elif category == SPATIAL:
+    elif category == scoring.SPATIAL:
         consistency, reasoning = "spatial_cons", (f"spatial_ref{input_too}", needs_image)
     else:
         consistency, reasoning = "consist", (f"reasoning{input_too}", needs_image)
     calls = [(CONSISTENCY, consistency, True), (REASONING, *reasoning)]
     if category == LOGICAL:
         return calls
-    look = "spatial_qual" if category == SPATIAL else "generation"
+    look = "spatial_qual" if category == scoring.SPATIAL else "generation"
     calls.append((PLAUSIBILITY, look, False))
     return calls[1:] if facts.get("free") else calls
 
 
 def first_image(row: Mapping[str, Any]) -> str:
-    """Which of an item's images upstream shows first: `image`, or `reference_img` in its place."""
+    """The file that upstream shows first about an item: its image, or its reference image."""
     by_text = row["category"] == LOGICAL and row.get("reference_txt") is not None
-    replaced = row["category"] in (SPATIAL, LOGICAL) and not by_text
-    return "reference_img" if replaced and row.get("reference_img") is not None else "image"
+    replaced = row["category"] in (scoring.SPATIAL, LOGICAL) and not by_text
+    return str((replaced and row.get("reference_img")) or row["image"])
 
 
 def open_rise_judge(
-    benchmark: JudgedBenchmark, judge: Judge | None, options: WordingOptions
+    benchmark: JudgedBenchmark, judge: Judge | None, *, own: bool
 ) -> JudgeEvaluator:
-    """The evaluator `judge`: up to three calls and one verdict for each image; temperature 0.
+    """Up to three calls and one verdict for each image; temperature 0.
 
-    Raises:
-        AlphaBenchError: no judge, one that cannot compare two images, or no official template.
+    AlphaBenchError: no judge, one that cannot compare two images, or no official template.
     """
-    own, strict = options.is_own(benchmark.split), benchmark.protocol == "strict"
-    ask = _OWN if own else _Ask(official_texts(benchmark.data), _SAMPLING, strict)
+    ask = _OWN if own else _Ask.of(benchmark)
     return JudgeEvaluator(
         judge=needed_judge(judge, benchmark="rise"),
         questions_about=ask,
-        score=partial(_score, _OWN.scores if own else combined_scores),
+        score=_score,
         identity=ask.identity,
         needs=edit_marks.BEFORE_AND_AFTER,
     )
-
-
-def official_texts(data: UpstreamData) -> dict[str, str]:
-    """Upstream's templates by their names; AlphaBenchError where its script is not fetched."""
-    texts = constants_of(read_script(data, "rise-judge", SCRIPT))
-    return {name: text for name, text in texts.items() if name.startswith("prompt_")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +96,12 @@ class _Ask:
     texts: Mapping[str, str]
     sampling: ReplySampling
     strict: bool
+
+    @classmethod
+    def of(cls, benchmark: JudgedBenchmark) -> _Ask:
+        texts = constants_of(read_script(benchmark.data, "rise-judge", SCRIPT))
+        asked = {name: text for name, text in texts.items() if name.startswith("prompt_")}
+        return cls(asked, ReplySampling(max_tokens=4096), benchmark.protocol == "strict")
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -130,28 +116,28 @@ class _Ask:
         edited = replace(ImagePart.of(image), encoding="jpeg", within=_SIDE)
         reference = facts.get("reference_txt" if logical else "reference") or ""
         lowest, highest = (0, 1) if logical else (1, 5)
+        reader = FinalScore(strict=self.strict, lowest=lowest, highest=highest)
         questions = []
         for name, template, with_first in official_calls(facts, sample.group, strict=self.strict):
             text = self.texts[f"prompt_{template}"].replace("{instruct}", sample.prompt)
             text = text.replace("{reference}", reference)
+            parts = (text, shown, edited) if with_first else (text, edited)
             questions.append(
                 Question(
                     image_id=image.id,
                     id=name,
-                    parts=(text, *([shown] if with_first else []), edited),
+                    parts=parts,
                     sampling=self.sampling,
-                    answer_format=FinalScore(strict=self.strict, lowest=lowest, highest=highest),
+                    answer_format=reader,
                 )
             )
         return questions
 
 
-def _score(
-    scores_of: Callable[[Mapping[str, Sequence[float]]], dict[str, float] | None],
-    image: GeneratedImage,
-    answers: Sequence[Answer],
-) -> list[Verdict]:
+def _score(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
+    is_official = isinstance(answers[0].question.answer_format, FinalScore)
     values = {one.question.id: one.values for one in answers if one.values is not None}
+    scores_of = combined_scores if is_official else _OWN.scores
     scores = scores_of(values) if len(values) == len(answers) else None
     value, reason = None, "the replies hold another number of scores than the item has"
     if scores is not None:

@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from alphabench import statistics
-from alphabench.benchmarks.reporting import ReportScope, build_report, coverage_of, mean_estimate
-from alphabench.statistics import Bootstrap, Cluster, Formula, mean_of_groups
+from alphabench.benchmarks import reporting
+from alphabench.benchmarks.reporting import mean_estimate
+from alphabench.statistics import Bootstrap, Cluster, Formula
 from alphabench.types import Estimate, ProtocolName, Report, Sample, Verdict
 
-CATEGORIES: Final = (
-    "temporal_reasoning", "causal_reasoning", "spatial_reasoning", "logical_reasoning",
-)  # fmt: skip
+CATEGORIES: Final = tuple(f"{of}_reasoning" for of in ("temporal", "causal", "spatial", "logical"))
 SPATIAL, LOGICAL = CATEGORIES[2:]
 CONSISTENCY, REASONING, PLAUSIBILITY = "consistency", "reasoning", "plausibility"
 DIMENSIONS: Final = (REASONING, CONSISTENCY, PLAUSIBILITY)
@@ -85,18 +84,16 @@ class RiseItem:
 
 def rise_report(
     items: Sequence[RiseItem],
-    completed: Sequence[Cluster],
-    scope: ReportScope,
-    *,
-    extras: Mapping[str, Estimate] | None = None,
-    notes: Iterable[str] = (),
+    complete: Mapping[str, float | None],
+    scope: reporting.ReportScope,
 ) -> Report:
     """Groups are the categories' shares of complete items; the headline is that of all items.
 
     strict: no headline while a category has no scored item. Further metrics, 1 to 5, are means over
     what has a number, as upstream's: the weighted score, the three dimensions, and the sub-tasks.
-    `completed` has a cluster for each item: 1 where it is complete, 0 where it is not.
+    `complete` is by index: 1 where an item is complete, 0 where it is not, None for unknown.
     """
+    completed = reporting.value_clusters(complete, {item.index: item.category for item in items})
     categories = list(dict.fromkeys(item.category for item in items))
     headline, withheld = statistics.over_all_groups(
         statistics.estimate(completed, statistics.pooled(completed)),
@@ -115,18 +112,15 @@ def rise_report(
     for label in SUBTASKS:
         if of := [item for item in items if label.endswith(f"-{item.facts.get('subtask')}")]:
             found[f"score {label}"] = mean(of, "score")
-            names = {item.index for item in of}
-            some = [replace(one, group="") for one in completed if one.sample_id in names]
-            found[f"accuracy {label}"] = statistics.estimate(some, mean_of_groups)
-    return build_report(
+            found[f"accuracy {label}"] = mean_estimate({i.index: complete[i.index] for i in of})
+    return reporting.build_report(
         scope,
         headline,
         statistics.group_estimates(completed),
-        coverage=coverage_of(completed),
+        coverage=reporting.coverage_of(completed),
         bounds=statistics.bounds(completed, by_size(completed)),
-        extras={**found, **(extras or {})},
+        extras=found,
         withheld=withheld,
-        notes=tuple(notes),
     )
 
 
