@@ -93,7 +93,7 @@ def test_own_yes_no_questions_go_from_image_to_report(tmp_path: Path) -> None:
     assert [verdict.question_id for verdict in verdicts] == ["0", "1"] * 4
     report = tiny.summarise(SAMPLES, verdicts[:-1], evaluator="judge", all_samples=SAMPLES)
     assert (report.headline.value, report.statuses) == (1.0, {"scored": 7, "missing": 1})
-    values = judged.values_by_image(SAMPLES, verdicts[:-1], "of", images=2)
+    values = judged.values_by_image(SAMPLES, verdicts[:-1], tiny.questions, images=2)
     assert [one.image_id for one in values] == ["x/0", "x/1", "y/0", "y/1"]
     assert [one.values for one in values] == [(1.0, 1.0)] * 3 + [(1.0, None)]
     assert scored_counts(value for one in values for value in one.values) == (7, 8)

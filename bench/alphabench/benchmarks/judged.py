@@ -273,22 +273,26 @@ def positions(questions: Sequence[object]) -> list[str]:
 
 
 def values_by_image(
-    samples: Sequence[Sample], verdicts: Sequence[Verdict], asked: str, *, images: int
+    samples: Sequence[Sample],
+    verdicts: Sequence[Verdict],
+    questions: Callable[[Sample], Sequence[str]],
+    *,
+    images: int,
 ) -> list[ImageValues]:
-    """The values of each image's verdicts, whose questions are known by their position.
+    """The values of each image's verdicts.
 
     Args:
         samples: in their order.
         verdicts: about some of their images.
-        asked: the fact of a sample that lists what is asked about each of its images.
+        questions: the ids of the questions about each image of a sample.
         images: of a sample.
     """
     values = {(verdict.image_id, verdict.question_id): verdict.value for verdict in verdicts}
     found = []
     for sample in samples:
-        questions = positions(sample.facts[asked])
+        asked = questions(sample)
         for name in (image_id(sample.id, index) for index in range(images)):
-            of = tuple(values.get((name, question)) for question in questions)
+            of = tuple(values.get((name, question)) for question in asked)
             found.append(ImageValues(name, sample, of))
     return found
 

@@ -58,7 +58,7 @@ def run_scope(
 
 def published_scope(
     benchmark: str,
-    evaluator: str,
+    what: str,
     n_scored: int,
     n_expected: int,
     *,
@@ -69,7 +69,7 @@ def published_scope(
 
     Args:
         benchmark: its name.
-        evaluator: what was published, `published scores (JUDGE)`.
+        what: which result, if upstream has several kinds.
         n_scored: verdicts with a value.
         n_expected: all verdicts.
         split: of the benchmark.
@@ -79,7 +79,7 @@ def published_scope(
         benchmark=benchmark,
         split=split,
         protocol="official",
-        evaluator=evaluator,
+        evaluator=f"published scores ({what})",
         statuses={"scored": n_scored, "unparsed": n_expected - n_scored},
         has_all_samples=has_all_samples,
     )

@@ -53,7 +53,7 @@ class CoreBench(JudgedBenchmark):
 
     def questions(self, sample: Sample) -> Sequence[str]:
         """The positions in the checklist: `0`, `1` ..."""
-        return judged.positions(sample.facts["Checklist"])
+        return item_ids(sample)
 
     def judge_evaluator(self, spec: str | None, judge: Judge | None) -> Evaluator:
         """With a call for each question: `judge`, `judge?backend=gemini`."""
@@ -83,13 +83,18 @@ class CoreBench(JudgedBenchmark):
 open_corebench: Final = CoreBench.open
 
 
+def item_ids(sample: Sample) -> list[str]:
+    """The positions in a prompt's checklist."""
+    return judged.positions(sample.facts["Checklist"])
+
+
 def judged_images(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> dict[str, JudgedImage]:
     """Image id -> the answers about it."""
     return {
         one.image_id: JudgedImage(
             sample_id=one.sample.id, dimension=one.sample.group, answers=one.values
         )
-        for one in judged.values_by_image(samples, verdicts, "Checklist", images=IMAGES)
+        for one in judged.values_by_image(samples, verdicts, item_ids, images=IMAGES)
     }
 
 

@@ -59,7 +59,7 @@ def summarise_corebench_results(path: Path) -> Report:
     images = [image for file in files for image in _images(file)]
     scope = published_scope(
         "corebench",
-        f"published scores ({judges[0]})",
+        judges[0],
         *scored_counts(answer for image in images for answer in image.answers),
         has_all_samples=len(images) >= N_IMAGES,
     )

@@ -65,9 +65,7 @@ def summarise_score_lists(path: Path, samples: Sequence[Sample]) -> Report:
 
 
 def _published_report(prompts: Sequence[JudgedPrompt], method: str) -> Report:
-    scope = published_scope(
-        "geneval2", f"published scores ({method})", *scoring.count_atoms(prompts)
-    )
+    scope = published_scope("geneval2", method, *scoring.count_atoms(prompts))
     if method != _SOFT:
         return scoring.geneval2_report(prompts, scope, mean=scoring.arithmetic_mean)
     soft_am = scoring.mean_over_prompts(prompts, scoring.arithmetic_mean)

@@ -71,7 +71,7 @@ def summarise_longtext_results(path: Path, samples: Sequence[Sample], split: str
         )
     scope = published_scope(
         "longtext",
-        f"published scores ({split})",
+        split,
         len(images),
         len(images),
         split=split,

@@ -80,9 +80,8 @@ def summarise_rise_results(path: Path, data: UpstreamData, split: str = "") -> R
     n_failed = sum(item.scores is None for item in items)
     is_whole = len(items) >= RiseBench.about.sizes[split]
     counts = (len(items) - n_failed, len(items))
-    scope = published_scope(
-        "rise", "published judgements", *counts, split=split, has_all_samples=is_whole
-    )
+    scope = published_scope("rise", "", *counts, split=split, has_all_samples=is_whole)
+    scope = replace(scope, evaluator="published judgements")
     note = f"{n_failed} items could not be read and count as wrong, as upstream has it"
     complete = {item.index: item.complete for item in items}
     report = scoring.rise_report(items, complete, scope)

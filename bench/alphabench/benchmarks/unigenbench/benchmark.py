@@ -129,7 +129,9 @@ def left_out_notes(split: str) -> tuple[str, ...]:
 
 def judged_images(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[ImageValues]:
     """The images with a value for each test point that a verdict is about."""
-    return judged.values_by_image(samples, verdicts, "points", images=scoring.IMAGES)
+    return judged.values_by_image(
+        samples, verdicts, lambda one: judged.positions(one.facts["points"]), images=scoring.IMAGES
+    )
 
 
 def judged_points(images: Iterable[ImageValues]) -> list[scoring.JudgedPoint]:

@@ -55,7 +55,7 @@ def summarise_unigenbench_results(path: Path, split: str = "en") -> Report:
     points = [point for image in images for point in image]
     scope = published_scope(
         "unigenbench",
-        f"published scores ({table.stem})",
+        table.stem,
         *scored_counts(point.met for point in points),
         split=split,
         has_all_samples=len(images) >= n_wanted,
@@ -98,8 +98,7 @@ def unigenbench_export_files(
         "primary_dimensions": _shares(points, lambda point: point.partition("-")[0]),
         "sub_dimensions": _shares(points, str),
     }
-    text = json.dumps(shares, ensure_ascii=False, indent=4)
-    yield results / f"{model}_{tag}.json", text
+    yield results / f"{model}_{tag}.json", json.dumps(shares, ensure_ascii=False, indent=4)
 
 
 def _row(

@@ -191,8 +191,7 @@ class _Question:
 
 def _score_singles(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
     points = image.request.sample.facts["points"]
-    pairs = zip(points, answers, strict=True)
-    return [verdict_from(answer, detail={"point": point}) for point, answer in pairs]
+    return [verdict_from(a, detail={"point": p}) for p, a in zip(points, answers, strict=True)]
 
 
 def _score(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
