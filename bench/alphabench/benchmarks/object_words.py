@@ -12,7 +12,7 @@ from typing import Any, Final
 from alphabench.benchmarks.judged import needed_judge, own_yes_no_evaluator
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, evidence, verdict_from
 from alphabench.questions import Answer, Judge
-from alphabench.types import GeneratedImage, Sample, Verdict
+from alphabench.types import GeneratedImage, Verdict
 
 READ: Final = "transcription"
 """In a verdict's detail: the words that were read, joined by blanks."""
@@ -34,7 +34,7 @@ def open_object_judge(judge: Judge | None, *, benchmark: str, score: Score) -> J
         score: `named_words` with the verdict's id.
     """
     judge = needed_judge(judge, benchmark=benchmark)
-    return own_yes_no_evaluator(judge, _questions, score, words="objects, asked one by one")
+    return own_yes_no_evaluator(judge, score, words="objects, asked one by one")
 
 
 def named_words(
@@ -66,7 +66,3 @@ def named_words(
             detail=detail,
         )
     ]
-
-
-def _questions(sample: Sample) -> list[str]:
-    return list(sample.facts["questions"])
