@@ -50,7 +50,7 @@ class Tiny(JudgedBenchmark):
         return SAMPLES
 
     def questions(self, sample: Sample) -> Sequence[str]:
-        return judged.positions(wanted(sample))
+        return judged.index_ids(wanted(sample))
 
     def judge_evaluator(self, spec: str | None, judge: Judge | None) -> Evaluator:
         judged.judge_options(spec, WordingOptions, benchmark="tiny")

@@ -267,7 +267,7 @@ class ImageValues(NamedTuple):
     """None where a verdict has no value, or there is none."""
 
 
-def positions(questions: Sequence[object]) -> list[str]:
+def index_ids(questions: Sequence[object]) -> list[str]:
     """The ids of questions that are known by their position: `0`, `1` ..."""
     return [str(index) for index in range(len(questions))]
 

@@ -85,7 +85,7 @@ open_corebench: Final = CoreBench.open
 
 def item_ids(sample: Sample) -> list[str]:
     """The positions in a prompt's checklist."""
-    return judged.positions(sample.facts["Checklist"])
+    return judged.index_ids(sample.facts["Checklist"])
 
 
 def judged_images(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> dict[str, JudgedImage]:

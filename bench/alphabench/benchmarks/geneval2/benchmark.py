@@ -18,8 +18,8 @@ from alphabench.benchmarks.judged import (
     JudgedBenchmark,
     JudgedRun,
     WordingOptions,
+    index_ids,
     judge_options,
-    positions,
     rows_of_lines,
 )
 from alphabench.benchmarks.mini_split import DataSource, mini_bytes, mini_source, pinned_source
@@ -120,7 +120,7 @@ def judged_prompts(
 
 def atom_ids(sample: Sample) -> list[str]:
     """The positions of a prompt's atoms."""
-    return positions(sample.facts["skills"])
+    return index_ids(sample.facts["skills"])
 
 
 def official_prompts(data: UpstreamData) -> list[Sample]:

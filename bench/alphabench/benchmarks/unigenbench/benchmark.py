@@ -67,7 +67,7 @@ class UniGenBench(JudgedBenchmark):
 
     def questions(self, sample: Sample) -> Sequence[str]:
         """The positions of the test points: `0`, `1` ..."""
-        return judged.positions(sample.facts["points"])
+        return judged.index_ids(sample.facts["points"])
 
     def judge_evaluator(self, spec: str | None, judge: Judge | None) -> Evaluator:
         """With one call for each image: `judge`, `judge?backend=gemini`."""
@@ -130,7 +130,7 @@ def left_out_notes(split: str) -> tuple[str, ...]:
 def judged_images(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[ImageValues]:
     """The images with a value for each test point that a verdict is about."""
     return judged.values_by_image(
-        samples, verdicts, lambda one: judged.positions(one.facts["points"]), images=scoring.IMAGES
+        samples, verdicts, lambda one: judged.index_ids(one.facts["points"]), images=scoring.IMAGES
     )
 
 

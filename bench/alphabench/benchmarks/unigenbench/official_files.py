@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from alphabench import statistics
-from alphabench.benchmarks.judged import ImageValues, positions
+from alphabench.benchmarks.judged import ImageValues, index_ids
 from alphabench.benchmarks.reporting import published_scope, scored_counts
 from alphabench.benchmarks.unigenbench import benchmark, scoring
 from alphabench.judges.score_tags import is_met, literal_parts, stored_scores
@@ -106,7 +106,7 @@ def _row(
 ) -> dict[str, str]:
     """Upstream stores all of an image's scores or none, so unknown ones make it none."""
     sample, points = image.sample, list(image.sample.facts["points"])
-    of_points = [details.get((image.image_id, i), {}) for i in positions(points)]
+    of_points = [details.get((image.image_id, i), {}) for i in index_ids(points)]
     result = {
         "prompt": sample.prompt,
         "testpoint": points,
