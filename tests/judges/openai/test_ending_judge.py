@@ -41,8 +41,8 @@ def test_a_judge_that_ends_soon_is_asked_with_one_warning(
 ) -> None:
     with serving(ending(46)) as server, caplog.at_level(logging.WARNING):
         judge = open_judge(f"{server.spec}?handshake=protocol")
-        for _ in range(3):
-            judge.shake_hands(NEEDS)
+        for n_images in (1, 2, 3, 3):  # equal needs are tested once
+            judge.shake_hands(Capabilities(images_per_question=n_images, logprobs=False))
     assert server.n_calls == 3
     (note,) = [record.message for record in caplog.records if "ends at" in record.message]
     assert "in 46 days" in note
