@@ -142,7 +142,7 @@ class OverlappedScoring:
 
     Attributes:
         scored: the images that have their verdicts, whatever these are.
-        turn: held by whoever asks the judge.
+        turn: held while the judge is asked.
     """
 
     def __init__(
