@@ -83,10 +83,10 @@ def test_a_judge_that_knows_the_truth_gives_the_true_score(tmp_path: Path, error
     judge = ScriptedJudge(lambda q: truths[q.image_id][q.id])
     images = blank(tmp_path, mini().samples())
     report = report_of(mini(), list(mini().evaluator(judge=judge).evaluate(images)))
-    said = [reply == "yes" for of in truths.values() for reply in of.values()]
-    assert report.headline.value == sum(said) / len(said)
+    answers = [reply == "yes" for of in truths.values() for reply in of.values()]
+    assert report.headline.value == sum(answers) / len(answers)
     assert (report.headline.value == 1.0) == (error == "0")
-    assert (report.coverage, report.partial, len(said)) == (1.0, False, 252)
+    assert (report.coverage, report.partial, len(answers)) == (1.0, False, 252)
     assert report.headline.n_scored == report.headline.n_expected == 64
 
 

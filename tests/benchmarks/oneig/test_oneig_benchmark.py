@@ -63,7 +63,7 @@ def mini(protocol: ProtocolName = "official") -> OneIG:
     return open_oneig("mini", protocol=protocol, data=NOWHERE)
 
 
-def pictures(folder: Path, samples: Sequence[Sample]) -> list[GeneratedImage]:
+def generated_images(folder: Path, samples: Sequence[Sample]) -> list[GeneratedImage]:
     noise(folder / "noise.png")
     return [
         GeneratedImage(request=request, path=folder / "noise.png", sha256="0" * 64, seconds=0.0)
@@ -102,7 +102,7 @@ def test_the_mini_split_can_be_rendered_and_asks_about_every_word() -> None:
 
 
 def test_both_parts_are_full_and_neither_makes_a_headline(tmp_path: Path) -> None:
-    report = report_of(judged(pictures(tmp_path, mini().samples()), right))
+    report = report_of(judged(generated_images(tmp_path, mini().samples()), right))
     assert {name: of.value for name, of in report.groups.items()} == {"alignment": 1.0, "text": 1.0}
     assert (report.headline.value, report.coverage, report.partial) == (None, 1.0, False)
     assert "diversity, style and reasoning are not measured" in report.withheld
@@ -125,7 +125,7 @@ def test_lost_answers_are_in_no_part_and_their_range_is_stated(tmp_path: Path) -
         lost &= question.id == "text" or question.image_id == "object_000/0"
         return Mishap(kind="server_error") if lost else right(question)
 
-    report = report_of(judged(pictures(tmp_path, mini().samples()), script))
+    report = report_of(judged(generated_images(tmp_path, mini().samples()), script))
     assert {of.value for of in report.groups.values()} == {1.0}
     assert report.statuses == {"scored": 172 + 24 - 17, "failed": 17}
     ranges = [note for note in report.notes if "worst or best" in note]
@@ -142,7 +142,7 @@ def test_the_official_judge_gets_a_jpeg_and_the_checkpoints_own_settings(tmp_pat
 
     samples = [one for one in mini().samples() if one.id in ("object_005", "text_000")]
     for protocol in ("official", "strict"):
-        judged(pictures(tmp_path, samples), script, protocol)
+        judged(generated_images(tmp_path, samples), script, protocol)
     for name, text in (("1", "Is it so? Is there a bicycle in the picture?"), ("text", "Read it.")):
         official, strict = asked[name][0], asked[name][-1]
         assert official.parts[1] == strict.parts[1] == text
@@ -189,7 +189,7 @@ def test_refusals_are_noes_and_text_officially_and_refused_strictly(tmp_path: Pa
     def script(_: Question) -> str:
         return "I'm sorry, but I can't help with that."
 
-    images = pictures(tmp_path, mini().samples())
+    images = generated_images(tmp_path, mini().samples())
     official = report_of(judged(images, script))
     assert official.groups["alignment"].value == 0.0
     assert official.coverage == 1.0
@@ -205,7 +205,7 @@ def test_a_black_image_is_no_image(tmp_path: Path, protocol: ProtocolName) -> No
     Image.new("RGB", (8, 8)).save(tmp_path / "black.png")
     images = [
         replace(one, path=tmp_path / "black.png") if one.id.endswith("/0") else one
-        for one in pictures(tmp_path, mini().samples())
+        for one in generated_images(tmp_path, mini().samples())
     ]
     report = report_of(judged(images, right, protocol), protocol)
     assert {of.value for of in report.groups.values()} == {1.0}
@@ -225,7 +225,7 @@ def test_what_is_written_is_read_again_with_its_gaps(tmp_path: Path) -> None:
             return Mishap(kind="server_error")
         return {"text": "pink boat", "1": "No"}.get(question.id, "Yes")
 
-    verdicts = judged(pictures(tmp_path, mini().samples()), script)
+    verdicts = judged(generated_images(tmp_path, mini().samples()), script)
     files = dict(oneig_export_files(mini().samples(), {}, verdicts, split="mini"))
     assert {path.name.partition("_score_EN")[0] for path in files} == {
         "alignment", "alignment_prompt", "text", "text_prompt",
