@@ -322,15 +322,36 @@ def test_a_refusal_before_the_first_answer_is_the_hosts_only_if_it_refuses_the_c
         list(judge_at(server, fake_time).ask(numbers(8)))
 
 
-def test_an_outage_costs_no_question_its_tries(fake_time: FakeTime) -> None:
+@pytest.mark.parametrize("concurrency", ["1", "7", "64"])
+def test_an_outage_costs_no_question_its_tries(concurrency: str, fake_time: FakeTime) -> None:
     def down(call: Call) -> Say:
         return error(502, "bad gateway") if fake_time.seconds < 100 else echo(call)
 
     with serving(JudgeServer(down, control=down)) as server:
         server.control = lambda call: down(call) if fake_time.seconds < 100 else Say()
-        answers = list(judge_at(server, fake_time, attempts="2").ask(numbers(100)))
+        judge = judge_at(server, fake_time, attempts="2", concurrency=concurrency)
+        answers = list(judge.ask(numbers(100)))
     assert values(answers) == [float(n) for n in range(100)]
     assert 100 <= fake_time.seconds < 120
+
+
+def test_a_question_that_brings_its_host_down_fails_alone(fake_time: FakeTime) -> None:
+    up_at = 0.0
+
+    def script(call: Call) -> Say:
+        nonlocal up_at
+        if call.text == "number 3" and fake_time.seconds >= up_at:
+            up_at = fake_time.seconds + 5
+        return error(502, "bad gateway") if fake_time.seconds < up_at else echo(call)
+
+    def control(_: Call) -> Say:
+        return error(502, "bad gateway") if fake_time.seconds < up_at else Say()
+
+    with serving(JudgeServer(script, control=control)) as server:
+        judge = judge_at(server, fake_time, attempts="3", concurrency="1")
+        list(judge.ask([question("number 77")]))
+        answers = list(judge.ask(numbers(8)))
+    assert values(answers) == [None if n == 3 else float(n) for n in range(8)]
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,8 @@ class _Replica:
     connection: Connection
     gate: Gate
     health: Health
-    probing: asyncio.Task[None] | None = None
-    """Runs while the host is suspect."""
+    probing: asyncio.Task[int] | None = None
+    """Runs while the host is suspect; ends with how many probes had no answer."""
     n_saving: int = 0
     """Requests that hold a slot and are answered."""
 
@@ -77,6 +77,9 @@ class _Attempts:
 
     faults: int = 0
     """Those that may be its own fault."""
+    faulty_since: float | None = None
+    is_spared: bool = False
+    """Its faults were those of an outage; once, since a question may bring its host down."""
     rate_limited: int = 0
     rate_limited_since: float | None = None
     total: int = 0
@@ -132,7 +135,8 @@ class Session:
                     return outcome
                 await self._clock.sleep(outcome)
         except AlphaBenchError as error:
-            self._stop(error)
+            if (first := self._stop(error)) is not error:
+                raise first from None
             raise
         except asyncio.CancelledError:
             if self.stopped_by is None:
@@ -142,14 +146,18 @@ class Session:
             self._working.discard(task)
             self._sending.discard(task)
 
-    def _stop(self, error: AlphaBenchError) -> None:
-        """Send nothing more; what is under way may still be answered."""
-        if self.stopped_by is not None:
-            return
-        self.stopped_by = error
-        for task in self._working - self._sending:
-            if task is not asyncio.current_task():
-                task.cancel()
+    def _stop(self, error: AlphaBenchError) -> AlphaBenchError:
+        """Send nothing more; what is under way may still be answered.
+
+        Returns:
+            Why it stopped: the first error.
+        """
+        if self.stopped_by is None:
+            self.stopped_by = error
+            for task in self._working - self._sending:
+                if task is not asyncio.current_task():
+                    task.cancel()
+        return self.stopped_by
 
     async def close(self) -> None:
         """Wait for what is paid already, drop what was not sent yet."""
@@ -233,9 +241,17 @@ class Session:
         if not (isinstance(error, RateLimitedError) and replica.n_unanswered > 1):
             _report_fault(health, error, now)
         self._slow_down(replica, attempts, error, sent_at=sent_at)
-        if health.is_suspect and replica.probing is None:
+        may_be_outage = (
+            attempts.faults >= self._options.attempts
+            and not attempts.is_spared
+            and health.is_silent_since(attempts.faulty_since)
+        )
+        if (health.is_suspect or may_be_outage) and replica.probing is None:
             replica.gate.close()
             replica.probing = asyncio.create_task(self._probe_until_answered(replica))
+        if may_be_outage and replica.probing is not None and await asyncio.shield(replica.probing):
+            attempts.faults, attempts.is_spared = 0, True
+            return 0.0
         if self._is_exhausted(attempts, now):
             if isinstance(error, RateLimitedError) and health.is_silent_since(
                 attempts.rate_limited_since
@@ -280,8 +296,12 @@ class Session:
             sent_at=sent_at, now=self._clock.now(), retry_after=pause, accepted=accepted
         )
 
-    async def _probe_until_answered(self, replica: _Replica) -> None:
-        """Find out whether the host answers at all; meanwhile it gets no question."""
+    async def _probe_until_answered(self, replica: _Replica) -> int:
+        """Find out whether the host answers at all; meanwhile it gets no question.
+
+        Returns:
+            How many probes had no answer.
+        """
         n_probes = 0
         try:
             while not await self._answers_probe(replica):
@@ -292,6 +312,7 @@ class Session:
         finally:
             replica.probing = None
             replica.gate.open()
+        return n_probes
 
     async def _answers_probe(self, replica: _Replica) -> bool:
         try:
@@ -343,6 +364,7 @@ def _count(attempts: _Attempts, error: TransientError, now: float) -> None:
             attempts.rate_limited_since = now
     elif not isinstance(error, UnreachableError):
         attempts.faults += 1
+        attempts.faulty_since = now if attempts.faulty_since is None else attempts.faulty_since
 
 
 def _probe() -> Question:
