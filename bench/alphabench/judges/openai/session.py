@@ -249,9 +249,11 @@ class Session:
         if (health.is_suspect or may_be_outage) and replica.probing is None:
             replica.gate.close()
             replica.probing = asyncio.create_task(self._probe_until_answered(replica))
-        if may_be_outage and replica.probing is not None and await asyncio.shield(replica.probing):
-            attempts.faults, attempts.is_spared = 0, True
-            return 0.0
+        if may_be_outage and replica.probing is not None:
+            n_unanswered_probes = await asyncio.shield(replica.probing)
+            if n_unanswered_probes:
+                attempts.faults, attempts.is_spared = 0, True
+                return 0.0
         if self._is_exhausted(attempts, now):
             if isinstance(error, RateLimitedError) and health.is_silent_since(
                 attempts.rate_limited_since
