@@ -79,7 +79,7 @@ class _Attempts:
     """Those that may be its own fault."""
     faulty_since: float | None = None
     is_spared: bool = False
-    """Its faults were those of an outage; once, since a question may bring its host down."""
+    """Its first faults were those of an outage."""
     rate_limited: int = 0
     rate_limited_since: float | None = None
     total: int = 0
@@ -241,19 +241,10 @@ class Session:
         if not (isinstance(error, RateLimitedError) and replica.n_unanswered > 1):
             _report_fault(health, error, now)
         self._slow_down(replica, attempts, error, sent_at=sent_at)
-        may_be_outage = (
-            attempts.faults >= self._options.attempts
-            and not attempts.is_spared
-            and health.is_silent_since(attempts.faulty_since)
-        )
-        if (health.is_suspect or may_be_outage) and replica.probing is None:
-            replica.gate.close()
-            replica.probing = asyncio.create_task(self._probe_until_answered(replica))
-        if may_be_outage and replica.probing is not None:
-            n_unanswered_probes = await asyncio.shield(replica.probing)
-            if n_unanswered_probes:
-                attempts.faults, attempts.is_spared = 0, True
-                return 0.0
+        if health.is_suspect:
+            self._start_probing(replica)
+        if attempts.faults >= self._options.attempts and await self._met_outage(replica, attempts):
+            return 0.0
         if self._is_exhausted(attempts, now):
             if isinstance(error, RateLimitedError) and health.is_silent_since(
                 attempts.rate_limited_since
@@ -297,6 +288,26 @@ class Session:
         replica.gate.limit.refused(
             sent_at=sent_at, now=self._clock.now(), retry_after=pause, accepted=accepted
         )
+
+    async def _met_outage(self, replica: _Replica, attempts: _Attempts) -> bool:
+        """Whether a question that would be given up met faults of its host; then they do not count.
+
+        Once: a question that brings its host down would go on for ever.
+        """
+        if attempts.is_spared or not replica.health.is_silent_since(attempts.faulty_since):
+            return False
+        n_unanswered_probes = await asyncio.shield(self._start_probing(replica))
+        if n_unanswered_probes == 0:
+            return False
+        attempts.faults, attempts.is_spared = 0, True
+        return True
+
+    def _start_probing(self, replica: _Replica) -> asyncio.Task[int]:
+        """Begin to probe the host, or return the probing under way; nothing else is sent meanwhile."""
+        if replica.probing is None:
+            replica.gate.close()
+            replica.probing = asyncio.create_task(self._probe_until_answered(replica))
+        return replica.probing
 
     async def _probe_until_answered(self, replica: _Replica) -> int:
         """Find out whether the host answers at all; meanwhile it gets no question.
