@@ -303,7 +303,7 @@ class Session:
         return True
 
     def _start_probing(self, replica: _Replica) -> asyncio.Task[int]:
-        """Begin to probe the host, or return the probing under way; nothing else is sent meanwhile."""
+        """Begin to probe the host, or return the probing under way; nothing else is sent then."""
         if replica.probing is None:
             replica.gate.close()
             replica.probing = asyncio.create_task(self._probe_until_answered(replica))
