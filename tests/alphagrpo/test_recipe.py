@@ -105,7 +105,7 @@ def test_a_mistake_in_a_recipe_is_named(assignment: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("name", "assignments", "words"),
     [
-        ("nano-srr", ["task.refine.train_initial=true"], "task.refine.initial stores no steps"),
+        ("bagel-srr", ["task.refine.train_initial=true"], "task.refine.initial stores no steps"),
         ("nano-srr", ["task.kind=mixed", "task.mixed={rt2i: 0, srr: 0}"], "one of them above 0"),
         ("nano-srr", ["task.kind=mixed", "task.mixed={rt2i: -1, srr: 2}"], "one of them above 0"),
         (

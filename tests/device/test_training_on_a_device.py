@@ -143,7 +143,6 @@ CHANGES: Mapping[str, tuple[str, ...]] = {
     "nano-nft": (),
     "nano-rt2i": ("task.draw.window={kind: random, size: 2, low: 0, high: 2}",),
     "nano-srr": (
-        "task.draw.window={kind: random, size: 2, low: 0, high: 2}",
         "task.refine.initial_images=2",
         "task.refine.initial.points=3",
     ),
@@ -153,9 +152,9 @@ CHANGES: Mapping[str, tuple[str, ...]] = {
 @pytest.mark.parametrize(
     "recipe_name",
     [
-        "nano-awm",
+        "nano-rt2i",
         "nano-srr",
-        pytest.param("nano-rt2i", marks=pytest.mark.whole),
+        pytest.param("nano-awm", marks=pytest.mark.whole),
         pytest.param("nano-nft", marks=pytest.mark.whole),
     ],
 )
