@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import queue
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from safetensors.torch import load_file
 from alphabench.runs.store import RunFolder
 from tests.alphagrpo.test_assemble import OWN, recipe_for
 from tests.cli.conftest import Said, Shell
+from tests.support.forks import Forked
 from tests.support.judge_server import Call, JudgeServer, Say, error, serving
 from tests.support.tiny_bagel import save_bagel
 
@@ -82,12 +81,15 @@ def values(folder: Path) -> list[Mapping[str, float]]:
 
 def killed(recipe: Path, out: Path, *, lines: int) -> None:
     """Begins a long training in a process of its own and kills it after so many steps."""
-    command = [sys.executable, "-m", "alphabench", "train", str(recipe), "training.steps=500"]
-    environment = {**os.environ, "ALPHABENCH_CACHE": str(out / "cache"), "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen(
-        [*command, "--out", str(out), "--device", "cpu"],
+    command = ("-m", "alphabench", "train", recipe, "training.steps=500")
+    process = Forked(
+        *command,
+        "--out",
+        out,
+        "--device",
+        "cpu",
         cwd=ROOT,
-        env=environment,
+        variables={"ALPHABENCH_CACHE": str(out / "cache")},
         stdout=subprocess.DEVNULL,
     )
     try:

@@ -1,7 +1,8 @@
 """The command line in a folder of its own: in this process, or in one of its own.
 
-A process of its own takes seconds to import what this one has imported; it is for what depends on
-being one: that the installed command works at all, kills, interrupts, locks, workers.
+A process of its own is for what depends on being one: kills, interrupts, locks, workers. It is
+forked (`tests.support.forks`), for it would take seconds to import what others have imported; that
+the installed command works at all is tested by one that is not.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import contextlib
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,11 +21,7 @@ from typing import Any
 import pytest
 
 from alphabench.cli import main
-
-
-def _interruptible() -> None:
-    """Where the suite is a shell's background job, its children would ignore interrupts, too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+from tests.support.forks import Forked
 
 
 @dataclass(frozen=True)
@@ -112,17 +108,17 @@ class Shell:
             assert said.code == code, said
         return said
 
-    def start(self, *words: str | Path, start_new_session: bool = False) -> subprocess.Popen[str]:
+    def start(self, *words: str | Path, start_new_session: bool = False) -> Forked:
         """Start a process and return at once."""
-        return subprocess.Popen(
-            self.command(*words),
+        return Forked(
+            "-m",
+            "alphabench",
+            *words,
             cwd=self.folder,
-            env=self.environment,
+            variables=self.variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
             start_new_session=start_new_session,
-            preexec_fn=_interruptible,  # noqa: PLW1509  nothing else runs in this process
         )
 
     def command(self, *words: str | Path) -> list[str]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
+
+from tests.support.forks import run
 
 COUNTING = r"""
 import json, os, re, sys, time
@@ -56,14 +55,12 @@ def reads(folder: Path, *commands: list[str]) -> list[tuple[Counter[int], Counte
         For each command: first for all work but the gallery, then by the gallery, which contains
         the images.
     """
-    done = subprocess.run(
-        [sys.executable, "-c", COUNTING, json.dumps(commands)],
+    done = run(
+        "-c",
+        COUNTING,
+        json.dumps(commands),
         cwd=folder,
-        env={**os.environ, "ALPHABENCH_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+        variables={"ALPHABENCH_CACHE": str(folder / "cache")},
     )
     assert done.returncode == 0, done.stderr
     found = []
@@ -84,7 +81,7 @@ def test_a_run_opens_each_image_once_and_its_gallery_once_more_however_many_ques
 
 def test_only_the_gallery_opens_images_when_reports_are_made_again(tmp_path: Path) -> None:
     words = ["geneval:mini", "--ckpt", "scene:?error=0.2", "--limit", "2", "--out", "run"]
-    run, summarise = ["run", *words], ["summarise", "run"]
-    first, _, *later = reads(tmp_path, run, WAIT, run, summarise, run)
+    again, summarise = ["run", *words], ["summarise", "run"]
+    first, _, *later = reads(tmp_path, again, WAIT, again, summarise, again)
     assert first == ({1: 8}, {1: 8})
     assert later == [({}, {1: 8})] * 2

@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from alphabench import registry
 from alphabench.benchmarks import open_benchmark
 from alphabench.upstream import UpstreamData, pinned_names
 from tests.cli.conftest import Shell
+from tests.support.forks import Forked
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,9 +107,15 @@ def test_comparisons_and_leaderboards_are_json_on_request(two_runs: Shell) -> No
 def on_a_terminal(shell: Shell, *words: str) -> str:
     """What a command prints when its output is a terminal of 80 columns."""
     ours, theirs = pty.openpty()
-    environment = {**shell.environment, "COLUMNS": "80", "TERM": "xterm", "NO_COLOR": "1"}
-    process = subprocess.Popen(
-        shell.command(*words), cwd=shell.folder, env=environment, stdout=theirs, stderr=theirs
+    variables = {**shell.variables, "COLUMNS": "80", "TERM": "xterm", "NO_COLOR": "1"}
+    process = Forked(
+        "-m",
+        "alphabench",
+        *words,
+        cwd=shell.folder,
+        variables=variables,
+        stdout=theirs,
+        stderr=theirs,
     )
     os.close(theirs)
     parts = []

@@ -31,6 +31,7 @@ from alphabench.judges.openai.judge import open_openai
 from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
 from alphabench.questions import Answer, Capabilities, ImagePart, Question, Reply
 from tests.judges.conftest import Number, question
+from tests.support.forks import Forked, run
 from tests.support.judge_server import Call, JudgeServer, Say, serving
 
 SERVER = Path(__file__).parents[1] / "support" / "judge_server.py"
@@ -369,8 +370,8 @@ def test_killing_the_process_loses_no_paid_answer(tmp_path: Path) -> None:
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     port = int(server.stdout.readline())
-    words = [sys.executable, "-c", ASK, f"http://127.0.0.1:{port}/v1#test-vlm", str(tmp_path)]
-    client = subprocess.Popen(words)
+    words = ("-c", ASK, f"http://127.0.0.1:{port}/v1#test-vlm", tmp_path)
+    client = Forked(*words)
     deadline = time.monotonic() + 30
     while httpx.get(f"http://127.0.0.1:{port}/stats").json()["answered"] < 40:
         assert time.monotonic() < deadline
@@ -383,6 +384,7 @@ def test_killing_the_process_loses_no_paid_answer(tmp_path: Path) -> None:
     server.stdout.close()
     assert AnswerCache(tmp_path).stats().replies == 40
     with serving(JudgeServer(), port=port) as revived:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+        done = run(*words, seconds=60)
+        assert done.returncode == 0, done.stderr
         assert done.stdout.strip() == "60"
         assert revived.n_calls == 20

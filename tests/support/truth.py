@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from dataclasses import replace
+from functools import cache, lru_cache
+from typing import Any
 
 from alphabench.checkpoints.scene import SceneCheckpoint
 from alphabench.scenes.edit_ops import SceneEdit, edit_holds, rest_is_unchanged, source_scene
-from alphabench.scenes.render import render
+from alphabench.scenes.render import Rendered
 from alphabench.scenes.scene_questions import check_holds
 from alphabench.scenes.spec import Scene
 from alphabench.types import ImageRequest, Sample
@@ -24,10 +26,28 @@ EDITING = {
 """Benchmarks of edits: their questions about the edit and about the look of the result."""
 
 
+def drawn(checkpoint: SceneCheckpoint, request: ImageRequest) -> Rendered:
+    """What the checkpoint draws, once for all that know it: a test has several such judges."""
+    request = replace(request, sample=replace(request.sample, facts=_Facts(request.sample.facts)))
+    return _drawn(checkpoint, request)
+
+
+@lru_cache(maxsize=512)
+def _drawn(checkpoint: SceneCheckpoint, request: ImageRequest) -> Rendered:
+    return checkpoint.render_request(request)
+
+
+class _Facts(dict[str, Any]):
+    """Facts that can be a key."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(json.dumps(self, sort_keys=True))
+
+
 def obeyed(checkpoint: SceneCheckpoint, requests: Iterable[ImageRequest]) -> dict[str, bool]:
     """Image id -> whether the drawn picture shows what its sample's own facts demand."""
     return {
-        request.id: check_holds(request.sample.facts, checkpoint.render_request(request).truth)
+        request.id: check_holds(request.sample.facts, drawn(checkpoint, request).truth)
         for request in requests
     }
 
@@ -39,7 +59,7 @@ def edited_right(
     found = {}
     for request in requests:
         facts, scene = request.sample.facts, checkpoint.scene_of(request)
-        truth = render(scene, checkpoint.options.size, checkpoint.options.size).truth
+        truth = drawn(checkpoint, request).truth
         done = all(edit_holds(check, scene, truth) for check in facts["check"])
         kept = rest_is_unchanged(_source(json.dumps(facts)), scene, SceneEdit.from_facts(facts))
         found[request.id] = (done, kept)
@@ -56,7 +76,7 @@ def replies(benchmark: str, checkpoint: SceneCheckpoint, request: ImageRequest) 
     """Question id -> what one replies who knows what was drawn; of a judged benchmark by name."""
     if benchmark in EDITING:
         return edit_replies(benchmark, checkpoint, request)
-    facts, truth = request.sample.facts, checkpoint.render_request(request).truth
+    facts, truth = request.sample.facts, drawn(checkpoint, request).truth
     match benchmark:
         case "tiif" | "geneval2" | "corebench" | "cvtg" | "longtext" | "unigenbench":
             return {str(i): yes_no(check_holds(c, truth)) for i, c in enumerate(facts["check"])}

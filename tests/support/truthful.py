@@ -23,7 +23,7 @@ from alphabench.questions import Answer, Capabilities, ImagePart, Question
 from alphabench.runs.factories import upstream_data
 from alphabench.runs.plan import requests_for
 from alphabench.types import ImageRequest
-from tests.support.truth import replies
+from tests.support.truth import drawn, replies
 
 FAULTS = tuple(kind for kind in MISHAPS if kind != "wrong_model")
 """All that leave the run going."""
@@ -67,12 +67,12 @@ class Witness:
     def look(self, question: Question) -> None:
         """Is the picture of the request among those that are shown?"""
         request = self.requests[question.image_id]
-        drawn = self.checkpoint.render_request(request).image.tobytes()
+        expected = drawn(self.checkpoint, request).image.tobytes()
         shown = [part for part in question.parts if isinstance(part, ImagePart)]
         with Image.open(shown[-1].path) as stored:
             text: Any = stored.text  # type: ignore[attr-defined]
             assert (text["seed"], text["prompt"]) == (str(request.seed), request.sample.prompt)
-            assert stored.tobytes() == drawn, f"{question.image_id} shows something else"
+            assert stored.tobytes() == expected, f"{question.image_id} shows something else"
 
 
 @dataclass

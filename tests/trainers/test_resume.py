@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from safetensors.torch import load_file
 
 from alphabench.core.errors import AlphaBenchError
 from alphatrainers.prompt_stream import PromptStream
+from tests.support.forks import Forked
 from tests.support.toy_policy import PROMPTS
 from tests.support.toy_training import train
 
@@ -33,15 +32,8 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 
 def killed_after(folder: Path, lines: int, *assignments: str) -> None:
     """Begins a training as a process and kills it once it has done some steps."""
-    command = [
-        sys.executable,
-        "-m",
-        "tests.support.toy_training",
-        str(folder),
-        "delay=0.1",
-        *assignments,
-    ]
-    process = subprocess.Popen(command, cwd=ROOT)
+    module = ("-m", "tests.support.toy_training")
+    process = Forked(*module, folder, "delay=0.1", *assignments, cwd=ROOT)
     try:
         deadline = time.monotonic() + 240.0
         path = folder / "metrics.jsonl"

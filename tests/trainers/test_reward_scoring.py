@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from alphatrainers.reward_scoring import (
 from alphatrainers.rollout import RolloutCollector
 from alphatrainers.settings import AdvantageSettings
 from alphatrainers.trajectory import Trajectory
+from tests.support.forks import Forked
 from tests.support.toy_policy import (
     IMAGE,
     PROMPTS,
@@ -138,12 +138,10 @@ with Scorer({"slow": RewardUse(reward=Slow())}, patience_seconds=1800.0) as scor
 
 
 def test_a_program_that_is_interrupted_does_not_wait_for_a_slow_judge() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", SLOW], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as program:
+    with Forked("-c", SLOW, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as program:
         try:
             assert program.stdout is not None
-            assert program.stdout.readline() == b"called\n"
+            assert program.stdout.readline() == "called\n"
             program.send_signal(signal.SIGINT)
             assert program.wait(timeout=60) != 0
         finally:
