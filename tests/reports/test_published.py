@@ -100,6 +100,27 @@ def test_shipped_imgedit_scores_follow_from_their_types_as_the_note_says() -> No
     assert all(model in published.note for model in over_edits)
 
 
+@pytest.mark.parametrize(
+    ("benchmark", "titles", "rounding"),
+    [
+        ("oneig", ["English", "Chinese"], 0.0011),
+        ("unigenbench", ["short English prompts", "short Chinese prompts", "long English prompts",
+                         "long Chinese prompts"], 0.0001),
+    ],
+)  # fmt: skip
+def test_shipped_scores_that_are_means_follow_from_their_parts(
+    benchmark: str, titles: list[str], rounding: float
+) -> None:
+    for title in titles:
+        published = shipped(benchmark, title)
+        with_parts = [row for row in published.rows if row.groups]
+        assert len(with_parts) >= 10
+        for row in with_parts:
+            assert list(row.groups) == list(published.groups)
+            mean = sum(row.groups.values()) / len(row.groups)
+            assert mean == pytest.approx(row.overall, abs=rounding), (title, row.model)
+
+
 def test_shipped_rise_scores_are_the_share_of_all_items() -> None:
     sizes = {"temporal_reasoning": 85, "causal_reasoning": 90, "spatial_reasoning": 100,
              "logical_reasoning": 85}  # fmt: skip
