@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from alphabench.statistics import (
     Bootstrap,
     Cluster,
+    Means,
     bounds,
     cluster_of,
     count_statuses,
     estimate,
-    estimate_of_sums,
     gather,
     group_estimates,
+    joint_estimate,
     mean_of_groups,
     no_headline,
     paired_difference,
@@ -367,23 +368,29 @@ def test_an_interval_takes_memory_for_the_samples_not_for_samples_times_replicat
     assert (found.low, found.high) == tuple(np.quantile(mean_R, [0.025, 0.975]))
 
 
-def test_a_figure_of_sums_has_the_interval_of_samples() -> None:
-    counts = {"n_samples": 40, "n_scored": 40, "n_expected": 40}
-    sums = np.stack([np.ones(40), np.arange(40.0) % 2], axis=1).astype(np.float64)
+def test_ratios_over_the_same_samples_have_the_interval_of_samples() -> None:
+    def of(right: Sequence[int]) -> dict[str, list[Cluster]]:
+        marks = {"right": right, "all": [1] * len(right)}
+        return {
+            name: [cluster_of(str(n), [mark], group=name) for n, mark in enumerate(values)]
+            for name, values in marks.items()
+        }
 
-    def share(totals: Any) -> Any:
-        return totals[:, 1] / totals[:, 0]
+    def share(means: Means) -> Any:
+        return means["right"] / means["all"]
 
-    found = estimate_of_sums(sums, share, counts)
+    found = joint_estimate(of([n % 2 for n in range(40)]), share)
     plain = estimate([cluster_of(str(n), [n % 2]) for n in range(40)], mean_of_groups)
     assert found.value == plain.value == 0.5
     assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=0.03)
-    agreed = estimate_of_sums(sums[1::2], share, counts)
+    agreed = joint_estimate(of([1] * 20), share)
     alike = estimate([cluster_of(str(n), [1.0]) for n in range(20)], mean_of_groups)
     assert (agreed.value, agreed.low) == pytest.approx((alike.value, alike.low))
-    one = estimate_of_sums(sums[:1], share, counts)
+    one = joint_estimate(of([0]), share)
     assert (one.value, one.low, one.high) == (0.0, 0.0, 1.0)
-    assert estimate_of_sums(sums[:0], share, counts).value is None
+    lost = {"right": [cluster_of("0", [None])], "all": [cluster_of("0", [None])]}
+    nothing = joint_estimate(lost, share)
+    assert (nothing.value, nothing.n_scored, nothing.n_expected) == (None, 0, 1)
 
 
 def test_a_benchmark_without_headline_has_no_difference_but_those_of_its_groups() -> None:

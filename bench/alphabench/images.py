@@ -68,6 +68,14 @@ def open_unchanged(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Ima
         return image
 
 
+def is_black(source: Path | bytes) -> bool:
+    """Whether it is an image whose every pixel is (0, 0, 0); not where it cannot be read."""
+    try:
+        return open_rgb(source).getbbox() is None
+    except UnreadableImageError:
+        return False
+
+
 def check_image(path: Path) -> None:
     """Checks what needs no decoding: the kind of file, its size, a PNG's checksums.
 

@@ -67,6 +67,11 @@ class Cluster:
         if self.n_scored == 0 and self.total != 0:
             raise ValueError("without a scored verdict there is no total")
 
+    @property
+    def mean(self) -> float | None:
+        """Of the scored values; None without one."""
+        return self.total / self.n_scored if self.n_scored else None
+
 
 def gather(
     samples: Iterable[Sample], verdicts: Iterable[Verdict], *, n_expected: Expected
@@ -246,7 +251,7 @@ def bounds(
     if not groups or not groups.keys() >= set(needed):
         return None
     worst, best = (
-        float(formula({name: _filled(group, value) for name, group in groups.items()})[0])
+        float(formula({name: filled_mean(group, value) for name, group in groups.items()})[0])
         for value in value_range
     )
     return worst, best
@@ -388,35 +393,44 @@ def estimate_of(
     return Estimate(value=value, low=low, high=high, **counts)
 
 
-def estimate_of_sums(
-    sums_NK: NDArray[np.float64],
-    figure: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    counts: Mapping[str, int],
-    settings: Bootstrap = DEFAULT,
+def joint_estimate(
+    groups: Mapping[str, Sequence[Cluster]], formula: Formula, settings: Bootstrap = DEFAULT
 ) -> Estimate:
-    """A figure that is computed from sums over samples, such as a product of several ratios.
+    """The same where groups measure the same samples, which are resampled for all at once.
 
     Args:
-        sums_NK: (N, K), K sums for each of N samples that were scored.
-        figure: (S, K) totals of the samples in, (S,) figures out, within the range of values.
-        counts: `n_samples`, `n_scored` and `n_expected`.
+        groups: of each, the same samples in one order, of which the same are scored.
+        formula: such as a product of several ratios; its values are within the settings' range.
         settings: of the bootstrap.
 
     Returns:
-        None as its value without a sample. A single sample, and samples that all agree, are treated
-        as by `estimate`.
+        An estimate whose counts are those of the first group; see `estimate`.
     """
-    if not len(sums_NK):
-        return Estimate(value=None, low=None, high=None, **counts)
-    values = figure(resampled_counts(len(sums_NK), settings) @ sums_NK)
+    first = next(iter(groups.values()))
+    scored = [[(c.total, c.n_scored) for c in group if c.n_scored] for group in groups.values()]
+    if not scored[0]:
+        return _nothing(sum(cluster.n_expected for cluster in first))
+    sums_GK2 = np.array(scored, dtype=np.float64)
+
+    def values_of(totals_GS2: NDArray[np.float64]) -> NDArray[np.float64]:
+        return formula(dict(zip(groups, totals_GS2[..., 0] / totals_GS2[..., 1], strict=True)))
+
+    values = values_of(resampled_counts(len(scored[0]), settings) @ sums_GK2)
     value, replicates = float(values[0]), values[1:]
     low, high = settings.value_range
-    if len(replicates) and np.ptp(figure(sums_NK)) <= 1e-9 * (high - low):
-        share = _agreed_share(len(sums_NK), settings)
+    if len(replicates) and np.ptp(values_of(sums_GK2)) <= 1e-9 * (high - low):
+        share = _agreed_share(len(scored[0]), settings)
         low, high = value + share * (low - value), value + share * (high - value)
     elif len(replicates):
         low, high = _quantiles(replicates, replicates, value, settings)
-    return Estimate(value=value, low=low, high=high, **counts)
+    return Estimate(
+        value=value,
+        low=low,
+        high=high,
+        n_samples=len(scored[0]),
+        n_scored=sum(cluster.n_scored for cluster in first),
+        n_expected=sum(cluster.n_expected for cluster in first),
+    )
 
 
 def _sums(clusters: Sequence[Cluster]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -464,7 +478,8 @@ def _agreed_share(n_samples: int, settings: Bootstrap) -> float:
     return 1.0 - float(tail ** (1.0 / n_samples))
 
 
-def _filled(clusters: Sequence[Cluster], value: float) -> NDArray[np.float64]:
+def filled_mean(clusters: Sequence[Cluster], value: float) -> NDArray[np.float64]:
+    """(1,), over all clusters, with a value for each unscored verdict."""
     n_expected = sum(c.n_expected for c in clusters)
     n_unscored = n_expected - sum(c.n_scored for c in clusters)
     return np.array([(sum(c.total for c in clusters) + value * n_unscored) / n_expected])

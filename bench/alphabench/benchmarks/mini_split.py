@@ -6,6 +6,7 @@ Knows the location of the mini splits and no format: each benchmark parses its o
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final
@@ -64,13 +65,14 @@ def pinned_source(pin: Pin, *, digest: str) -> DataSource:
     return DataSource(licence=pin.licence, source=source, version=pin.commit[:7], digest=digest)
 
 
-def pinned_files_source(*pins: Pin, path: str = "") -> DataSource:
+def pinned_files_source(*pins: Pin, paths: Sequence[str] = ()) -> DataSource:
     """The source of files of some pins, under the first one's licence and commit.
 
     Args:
-        pins: whose files all decide the data,
-        path: or of which one does; empty for all.
+        pins: whose files decide the data.
+        paths: those of the first pin alone that do, in this order; empty for all files.
     """
-    files = [file for pin in pins for file in pin.files if path in ("", file.path)]
+    named = [pins[0].file(path) for path in paths]
+    files = named or [file for pin in pins for file in pin.files]
     digests = "".join(file.digest for file in files)
     return pinned_source(pins[0], digest=hashlib.sha256(digests.encode()).hexdigest())

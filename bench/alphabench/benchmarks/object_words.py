@@ -7,15 +7,13 @@ mini splits of benchmarks of text in images, whose facts list `text` and a quest
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from alphabench.benchmarks.judged import needed_judge, own_yes_no_evaluator
+from alphabench.benchmarks.text_accuracy import READ
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, evidence, verdict_from
 from alphabench.questions import Answer, Judge
 from alphabench.types import GeneratedImage, Verdict
-
-READ: Final = "transcription"
-"""In a verdict's detail: the words that were read, joined by blanks."""
 
 Score = Callable[[GeneratedImage, Sequence[Answer]], list[Verdict]]
 
@@ -38,7 +36,12 @@ def open_object_judge(judge: Judge | None, *, benchmark: str, score: Score) -> J
 
 
 def named_words(
-    image: GeneratedImage, answers: Sequence[Answer], *, question_id: str, text: str | None = None
+    image: GeneratedImage,
+    answers: Sequence[Answer],
+    *,
+    question_id: str,
+    text: str | None = None,
+    compare: Callable[[str], Mapping[str, Any]] = lambda _: {},
 ) -> list[Verdict]:
     """One verdict from all answers about an image; without one of them it has no value.
 
@@ -47,6 +50,7 @@ def named_words(
         answers: about the words of the text, in order.
         question_id: of the verdict.
         text: None takes the sample's pieces.
+        compare: what the verdict's detail has besides, from the words that were read.
     """
     text = wanted_text(image.request.sample.facts) if text is None else text
     for answer in answers:
@@ -57,6 +61,7 @@ def named_words(
     words = [word for word, answer in pairs if answer.values and answer.values[0] == 1.0]
     detail = {**evidence(answers[-1]), "reply": " ".join(words), "text": text}
     detail |= {READ: " ".join(words), "matched": len(words), "expected": len(answers)}
+    detail |= compare(detail[READ])
     return [
         Verdict(
             image_id=image.id,

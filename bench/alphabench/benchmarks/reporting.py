@@ -157,6 +157,47 @@ def grouped_report(
     )
 
 
+def parts_report(
+    scope: ReportScope,
+    parts: Mapping[str, Estimate],
+    *,
+    worst: Mapping[str, float],
+    best: Mapping[str, float],
+    why: str,
+    extras: Mapping[str, Estimate],
+    notes: Iterable[str] = (),
+) -> Report:
+    """The report of a benchmark whose parts are not combined: no headline, and no bounds of one.
+
+    Args:
+        scope: what it is about.
+        parts: the groups.
+        worst: the parts if all unscored verdicts were worst; a note where there are such.
+        best: the same if they were best.
+        why: there is no headline.
+        extras: further metrics.
+        notes: what a reader must know, a clause each.
+    """
+    n_scored, n_expected = scope.statuses.get("scored", 0), sum(scope.statuses.values())
+    n_samples = sum(part.n_samples for part in parts.values())
+    counts = {"n_samples": n_samples, "n_scored": n_scored, "n_expected": n_expected}
+    moved = [
+        f"{name} is {low:.3f} to {best[name]:.3f} if all unscored verdicts are worst or best"
+        for name, low in worst.items()
+        if n_scored < n_expected
+    ]
+    return build_report(
+        scope,
+        Estimate(value=None, low=None, high=None, **counts),
+        parts,
+        coverage=scored_share(n_scored, n_expected),
+        bounds=None,
+        extras=extras,
+        withheld=why if n_scored else "",
+        notes=(*notes, *moved),
+    )
+
+
 def metric_report(
     scope: ReportScope,
     clusters: Sequence[Cluster],
@@ -194,6 +235,34 @@ def scored_counts(values: Iterable[float | None]) -> tuple[int, int]:
     """How many values there are, and how many there should be; None is one that was not scored."""
     expected = list(values)
     return sum(value is not None for value in expected), len(expected)
+
+
+def plain_mean(values: Iterable[float | None], unknown: float | None = None) -> float | None:
+    """The sum of values in their order, over their number; None without one.
+
+    Args:
+        values: None is one that was not scored.
+        unknown: what to take for it; None leaves it out.
+    """
+    filled = (unknown if value is None else value for value in values)
+    known = [value for value in filled if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def as_added_up(mean: Estimate, values: Iterable[float | None]) -> Estimate:
+    """The same mean, its values added up in their order as upstream does, to the last bit."""
+    value = plain_mean(values)
+    return mean if value is None else mean.restated(value)
+
+
+def restated_estimates(
+    estimates: Mapping[str, Estimate], stated: Mapping[str, float]
+) -> dict[str, Estimate]:
+    """The estimates, with the values that upstream states of some of those that have one."""
+    return {
+        name: one.restated(stated[name]) if name in stated and one.n_scored else one
+        for name, one in estimates.items()
+    }
 
 
 def value_clusters(

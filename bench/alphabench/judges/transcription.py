@@ -6,7 +6,7 @@ OneIG-Bench/OneIG-Benchmark at 41b4983), which keep the case and compare letter 
 
 official: as those scripts read a reply: whatever a judge wrote is text that it saw.
 strict: an empty reply, one that was cut off and a refusal are no transcription.
-Knows no template and no benchmark.
+Knows no benchmark.
 """
 
 from __future__ import annotations
@@ -18,10 +18,15 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from alphabench.core.edit_distances import levenshtein
-from alphabench.judges.parsing import is_cut
+from alphabench.judges.parsing import is_cut, text_of
 from alphabench.judges.refusals import opens_as_refusal, refuses
 from alphabench.questions import Reply
 
+OWN_INSTRUCTION: Final = (
+    "Write down every piece of writing in this image, once each and exactly as it stands there, "
+    "and nothing else. If there is none, write a single dash."
+)
+"""The project's own wording: another measurement than any of upstream's."""
 Unit = Literal["words", "characters"]
 """What is counted: words without regard to case, or each character with its case."""
 
@@ -136,6 +141,10 @@ class LetterTranscription(_TextReader):
             return None
         match = match_letters(self.transcribed(reply.text), self.text)
         return (match.matched / match.expected, *map(float, match))
+
+    def read(self, reply: Reply) -> str:
+        """The text that is compared."""
+        return self.transcribed(text_of(reply, self))
 
     def transcribed(self, reply: str) -> str:
         """The text in a reply, without both of upstream's phrases."""

@@ -2,8 +2,8 @@
 
 `YesNoProbability` needs a judge with log-probabilities and has no fallback; `YesNoText` is for
 judges without them and is another measurement, under another name. Neither looks for words inside
-words, and neither guesses. Probabilities count only where they can be P(yes): see
-`probability_of_yes`.
+words, and neither guesses; `ExactYes` takes for no whatever is not the word alone. Probabilities
+count only where they can be P(yes): see `probability_of_yes`.
 """
 
 from __future__ import annotations
@@ -83,6 +83,30 @@ class YesNoText:
         if is_cut(reply.finish_reason) and _HEDGE.search(reply.text):
             return None
         return None if is_yes is None else (1.0 if is_yes else 0.0,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExactYes:
+    """One value: 1.0 for the reply `Yes`, letter by letter, and 0.0 for any other.
+
+    As OneIG-Bench's script reads replies (inference.py of OneIG-Bench/OneIG-Benchmark at 41b4983).
+    """
+
+    answer_comes_first: ClassVar[bool] = True
+    as_upstream: ClassVar[bool] = True
+    template: str
+    """`{question}` stands for the question."""
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        wording = _identity("", self.template, None)["wording"]
+        return {"contract": "oneig/exact-yes", "version": "1", "wording": wording}
+
+    def parse(self, reply: Reply) -> tuple[float, ...] | None:
+        """None for a reply that was cut off before its first letter."""
+        if is_cut(reply.finish_reason) and not reply.text.strip():
+            return None
+        return (float(reply.text == "Yes"),)
 
 
 YesNo = YesNoProbability | YesNoText

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from alphabench.core.errors import AlphaBenchError
-from alphabench.core.files import UnreadableFileError, decode_text, read_text
+from alphabench.core.files import UnreadableFileError, decode_text, parse_json, read_text
 from alphabench.upstream.formats import HINT
 
 ABSENT: Final = frozenset(
@@ -48,6 +49,65 @@ def read_csv_rows(
             f"{where!r} has no rows with the columns {', '.join(map(repr, lacking))}", hint=hint
         )
     return rows
+
+
+def read_frame(path: Path, name: str = "") -> dict[str, dict[str, str]]:
+    """A table that pandas wrote with its index: index -> column -> cell.
+
+    Args:
+        path: the file, or a folder with at most one such file.
+        name: what the file's name begins with; with another or no such file, the table is empty.
+
+    Raises:
+        AlphaBenchError: several files, as `read_csv_rows`, no index, or one that is there twice.
+    """
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = [file for file in files if file.name.startswith(name)]
+    if len(files) > 1:
+        raise AlphaBenchError(f"{str(path)!r} has {len(files)} files {name}*", hint="keep one")
+    frame: dict[str, dict[str, str]] = {}
+    for row in read_csv_rows(files[0], ("",), where=str(files[0])) if files else ():
+        if row[""] in frame:
+            raise AlphaBenchError(f"{str(files[0])!r} has two rows {row['']!r}", hint=HINT)
+        frame[row[""]] = {column: cell for column, cell in row.items() if column}
+    return frame
+
+
+def frame_text(columns: Sequence[str], frame: Mapping[str, Sequence[object]]) -> str:
+    """Such a table, from the cells of each index in the order of columns; None is no value."""
+    return csv_text(
+        ["", *columns],
+        (
+            {
+                "": index,
+                **{c: "" if v is None else str(v) for c, v in zip(columns, of, strict=True)},
+            }
+            for index, of in frame.items()
+        ),
+    )
+
+
+def numbers_in(cell: str, n: int) -> list[float]:
+    """The finite numbers in a cell: one, or a list of `n`; empty where pandas finds no value.
+
+    Raises:
+        AlphaBenchError: anything else.
+    """
+    if cell in ABSENT:
+        return []
+    try:
+        found = parse_json(cell)
+        numbers = [float(one) for one in (found if n > 1 else [found])]
+    except (UnreadableFileError, TypeError, ValueError):
+        numbers = []
+    if len(numbers) != n or not all(map(math.isfinite, numbers)):
+        raise no_score(cell)
+    return numbers
+
+
+def no_score(cell: str) -> AlphaBenchError:
+    """The error for a cell that is none of upstream's scores."""
+    return AlphaBenchError(f"{cell!r} in a table is no score of this benchmark", hint=HINT)
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, read_json
-from alphabench.types import Report, Sample, Verdict
+from alphabench.types import Estimate, Report, Sample, Verdict
 from alphabench.upstream.cache import UpstreamData
 
 HINT: Final = "restore the file, or have upstream's evaluation script write it again"
@@ -50,6 +50,12 @@ def file_of(path: Path, pattern: str, *, kind: str, hint: str) -> Path:
     if len(files) != 1:
         raise AlphaBenchError(f"{str(path)!r} holds {len(files)} {kind}", hint=hint)
     return files[0]
+
+
+def values_text(estimates: Mapping[str, Estimate]) -> str:
+    """A line for each estimate that has a value."""
+    known = {name: one.value for name, one in estimates.items() if one.value is not None}
+    return "\n".join(f"{name}: {value}" for name, value in known.items())
 
 
 def read_json_object(file: Path, *, hint: str) -> dict[str, Any]:

@@ -139,6 +139,18 @@ def first_arguments_of(source: bytes, function: str) -> tuple[Template, ...]:
     return tuple(template for template in found if template is not None)
 
 
+def template_about(name: str, found: Iterable[Template], *, path: str) -> Template:
+    """The one template whose only placeholder is of a name.
+
+    Raises:
+        AlphaBenchError: the script at `path` has no such template, or several.
+    """
+    fitting = {one for one in found if [name in part.names for part in one.placeholders] == [True]}
+    if len(fitting) != 1:
+        raise changed(path, f"{len(fitting)} texts go with a {name}")
+    return fitting.pop()
+
+
 def own_template(text: str, *names: str) -> Template:
     """A text of our own, in which `{name}` stands for the value of each name."""
     pieces = re.split(rf"\{{({'|'.join(names)})\}}", text)

@@ -22,7 +22,6 @@ from alphabench.benchmarks.oneig.official_files import (
 )
 from alphabench.benchmarks.oneig.questions import (
     OWN,
-    ExactYes,
     OneIGTexts,
     open_oneig_judge,
     parse_texts,
@@ -31,6 +30,7 @@ from alphabench.benchmarks.oneig.questions import (
 from alphabench.benchmarks.oneig.scoring import counted_answers
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.scripted import Mishap, ScriptedJudge, ScriptedReply
+from alphabench.judges.yesno import ExactYes
 from alphabench.questions import ImagePart, Question, Reply
 from alphabench.runs.plan import requests_for
 from alphabench.scenes.geneval_scenes import why_not_renderable
@@ -114,7 +114,7 @@ def test_both_parts_are_full_and_neither_makes_a_headline(tmp_path: Path) -> Non
 
 
 def test_questions_count_where_those_that_they_depend_on_hold() -> None:
-    parents = [[], [0], [1], [4], [4, 0]]
+    parents = [[0], [1], [2], [5], [5, 1]]
     assert counted_answers([0, 1, 1, 1, 1], parents) == (0, 0, 1, 1, 0), "no chain"
     assert counted_answers([1, None, 1, 1, 0], parents) == (1, None, None, 0, 0)
 

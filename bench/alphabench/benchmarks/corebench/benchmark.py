@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from alphabench.benchmarks import judged
+from alphabench.benchmarks.answered_images import AnsweredImage, answered_images
 from alphabench.benchmarks.corebench import questions, scoring
-from alphabench.benchmarks.corebench.scoring import DIMENSIONS, IMAGES, JudgedImage
+from alphabench.benchmarks.corebench.scoring import DIMENSIONS, IMAGES
 from alphabench.benchmarks.judged import JudgedBenchmark, JudgedRun
 from alphabench.benchmarks.mini_split import DataSource, mini_source, pinned_files_source
 from alphabench.core.errors import AlphaBenchError
@@ -88,14 +89,11 @@ def item_ids(sample: Sample) -> list[str]:
     return judged.index_ids(sample.facts["Checklist"])
 
 
-def judged_images(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> dict[str, JudgedImage]:
-    """Image id -> the answers about it."""
-    return {
-        one.image_id: JudgedImage(
-            sample_id=one.sample.id, dimension=one.sample.group, answers=one.values
-        )
-        for one in judged.values_by_image(samples, verdicts, item_ids, images=IMAGES)
-    }
+def judged_images(
+    samples: Sequence[Sample], verdicts: Sequence[Verdict]
+) -> dict[str, AnsweredImage]:
+    """Image id -> the answers about it, by dimension."""
+    return answered_images(samples, verdicts, item_ids, images=IMAGES)
 
 
 def dimension_of(name: str) -> str:

@@ -12,18 +12,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from alphabench.benchmarks.answered_images import AnsweredImage, answer_counts
 from alphabench.benchmarks.corebench.benchmark import dimension_of, judged_images
 from alphabench.benchmarks.corebench.scoring import (
     DIMENSIONS,
     IMAGES,
     N_IMAGES,
-    JudgedImage,
     corebench_report,
 )
-from alphabench.benchmarks.reporting import published_scope, scored_counts
+from alphabench.benchmarks.reporting import published_scope
 from alphabench.core.errors import AlphaBenchError
 from alphabench.types import Report, Sample, Verdict, image_id
-from alphabench.upstream.formats import HINT, OfficialFormat, read_official_json
+from alphabench.upstream.formats import HINT, OfficialFormat, read_official_json, values_text
 from alphabench.upstream.layouts import (
     FolderOptions,
     Layout,
@@ -60,7 +60,7 @@ def summarise_corebench_results(path: Path) -> Report:
     scope = published_scope(
         "corebench",
         judges[0],
-        *scored_counts(answer for image in images for answer in image.answers),
+        *answer_counts(images),
         has_all_samples=len(images) >= N_IMAGES,
     )
     return corebench_report(images, scope)
@@ -70,8 +70,7 @@ def corebench_results_text(report: Report) -> str:
     """The mean score of each dimension, as upstream stores it, and the means over dimensions."""
     scores = {f"{name} mean_score": group for name, group in report.groups.items()}
     scores |= {"mean of 12 dimensions": report.headline, **report.extras}
-    known = {name: score.value for name, score in scores.items() if score.value is not None}
-    return "\n".join(f"{name}: {value}" for name, value in known.items())
+    return values_text(scores)
 
 
 def corebench_export_files(
@@ -95,7 +94,7 @@ def corebench_export_files(
         yield PurePosixPath(f"{dimension}-{_JUDGE}.json"), text
 
 
-def _entry(sample: Sample, image: JudgedImage) -> dict[str, Any]:
+def _entry(sample: Sample, image: AnsweredImage) -> dict[str, Any]:
     known = ("Main Class", "Sub Class", "Prompt", "Checklist", "Remark")
     entry = {key: sample.facts[key] for key in known if key in sample.facts}
     scored = zip(entry["Checklist"], image.answers, strict=True)
@@ -105,16 +104,16 @@ def _entry(sample: Sample, image: JudgedImage) -> dict[str, Any]:
     return {**entry, "image_score": "" if (score := image.score()) is None else score}
 
 
-def _images(file: Path) -> Iterator[JudgedImage]:
+def _images(file: Path) -> Iterator[AnsweredImage]:
     rows = read_official_json(file)
     try:
         for name, entry in rows.items():
             if name == "mean_score":
                 continue
             scores = [item.get("score") for item in entry["Checklist"]]
-            yield JudgedImage(
+            yield AnsweredImage(
                 sample_id="-".join(name.split("-")[:3]),
-                dimension=_known_dimension(name),
+                group=_known_dimension(name),
                 answers=tuple(float(one) if one in (0, 1) else None for one in scores),
             )
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from alphabench import statistics
+from alphabench.benchmarks.reporting import plain_mean
 from alphabench.statistics import Cluster
 from alphabench.types import Estimate, ProtocolName
 
@@ -115,10 +116,7 @@ def resolved_answers(
 
 def image_score(propositions: Sequence[Proposition], answers: Answers) -> float | None:
     """The mean over the scored questions of one image, 0 to 1; None without any."""
-    known = [
-        value for value in resolved_answers(propositions, answers).values() if value is not None
-    ]
-    return sum(known) / len(known) if known else None
+    return plain_mean(resolved_answers(propositions, answers).values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +142,7 @@ class JudgedItem:
         kept = self.counted_propositions(protocol)
         if kept is None:
             return None
-        scores = [image_score(kept, _filled(kept, one, unknown)) for one in self.images]
-        known = [score for score in scores if score is not None]
-        return sum(known) / len(known) if known else None
+        return plain_mean(image_score(kept, _filled(kept, one, unknown)) for one in self.images)
 
 
 def _filled(kept: Sequence[Proposition], answers: Answers, unknown: float | None) -> Answers:

@@ -62,14 +62,9 @@ OWN: Final = AtomTemplates(
 
 def parse_templates(source: bytes) -> AtomTemplates:
     """The one text around a question that upstream's script sends with an image."""
-    found = {
-        template
-        for template in templates.first_arguments_of(source, "send_message_with_image")
-        if ["question" in one.names for one in template.placeholders] == [True]
-    }
-    if len(found) != 1:
-        raise templates.changed(SCRIPT, f"{len(found)} texts go with a question")
-    return AtomTemplates("official", *found, *found)
+    found = templates.first_arguments_of(source, "send_message_with_image")
+    template = templates.template_about("question", found, path=SCRIPT)
+    return AtomTemplates("official", template, template)
 
 
 def official_templates(data: UpstreamData) -> AtomTemplates:

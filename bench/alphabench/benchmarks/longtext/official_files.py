@@ -23,8 +23,8 @@ from alphabench.benchmarks.longtext.benchmark import (
     unit_of,
 )
 from alphabench.benchmarks.longtext.scoring import IMAGES, ReadImage, longtext_report
-from alphabench.benchmarks.object_words import READ
 from alphabench.benchmarks.reporting import published_scope
+from alphabench.benchmarks.text_accuracy import READ
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, read_bytes
 from alphabench.judges.transcription import Unit, match_texts

@@ -10,13 +10,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from alphabench.benchmarks.judged import needed_judge
-from alphabench.benchmarks.object_words import READ, wanted_text
-from alphabench.core.files import well_formed
-from alphabench.evaluators.judge_evaluator import JudgeEvaluator, verdict_from
-from alphabench.judges.transcription import TextMatch, Transcription, Unit, transcribed
+from alphabench.benchmarks.object_words import wanted_text
+from alphabench.benchmarks.text_accuracy import transcription_verdict
+from alphabench.evaluators.judge_evaluator import JudgeEvaluator
+from alphabench.judges.transcription import (
+    OWN_INSTRUCTION,
+    TextMatch,
+    Transcription,
+    Unit,
+    transcribed,
+)
 from alphabench.questions import Answer, ImagePart, Judge, Question, ReplySampling
 from alphabench.types import GeneratedImage, ProtocolName, Verdict
 from alphabench.upstream import UpstreamData, templates
@@ -24,10 +30,6 @@ from alphabench.upstream import UpstreamData, templates
 QUESTION: Final = "text"
 """The id of the one verdict on an image: the share of its text that is there."""
 SCRIPT: Final = "textbench/evaluate_text_reward.py"
-OWN: Final = (
-    "Write down every piece of writing in this image, once each and exactly as it stands there, "
-    "and nothing else. If there is none, write a single dash."
-)
 _CONSTANT: Final = "ImageEvaluator.__init__.self.qwen_prompt"
 _SAMPLING: Final = ReplySampling(max_tokens=1024, temperature=None)
 """As upstream's `generate`: with the checkpoint's own generation settings."""
@@ -51,7 +53,7 @@ def open_longtext_judge(
 ) -> JudgeEvaluator:
     """The evaluator with the official instruction, or ours for None; AlphaBenchError: no judge."""
     judge = needed_judge(judge, benchmark="longtext")
-    text = OWN if wording is None else wording
+    text = OWN_INSTRUCTION if wording is None else wording
     name = "own" if wording is None else "official"
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     ask = _Ask(text=text, unit=unit, strict=protocol == "strict")
@@ -86,9 +88,12 @@ class _Ask:
 
 def _read_text(image: GeneratedImage, answers: Sequence[Answer]) -> list[Verdict]:
     """The one verdict, with the transcription as upstream's files have it."""
-    (answer,) = answers
-    detail: dict[str, Any] = {"text": wanted_text(image.request.sample.facts)}
-    if answer.values is not None and answer.reply is not None:
-        detail |= dict(zip(TextMatch._fields, map(int, answer.values[1:]), strict=True))
-        detail[READ] = well_formed(transcribed(answer.reply.text))
-    return [verdict_from(answer, detail=detail)]
+    return [
+        transcription_verdict(
+            answer,
+            text=wanted_text(image.request.sample.facts),
+            read=lambda reply: transcribed(reply.text),
+            counts=TextMatch._fields,
+        )
+        for answer in answers
+    ]

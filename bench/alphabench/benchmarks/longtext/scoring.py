@@ -13,6 +13,7 @@ from typing import Final
 
 from alphabench import statistics
 from alphabench.benchmarks.reporting import ReportScope, build_report, scored_share
+from alphabench.benchmarks.text_accuracy import unit_cluster
 from alphabench.statistics import Cluster
 from alphabench.types import Estimate, Report
 
@@ -44,13 +45,7 @@ def text_clusters(
     for image in images:
         samples.setdefault((image.sample_id, group(image)), []).append(image)
     return [
-        Cluster(
-            sample_id=name,
-            group=in_group,
-            total=float(sum(image.matched or 0 for image in of)),
-            n_scored=sum(image.expected for image in of if image.matched is not None),
-            n_expected=sum(image.expected for image in of),
-        )
+        unit_cluster(name, ((image.matched, image.expected) for image in of), group=in_group)
         for (name, in_group), of in samples.items()
     ]
 

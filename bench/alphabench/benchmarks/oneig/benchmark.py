@@ -6,7 +6,6 @@ nothing else, are left out. The split `mini` is authored here over the project's
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ from typing import Any, ClassVar, Final
 
 from alphabench import statistics
 from alphabench.benchmarks import judged, mini_split
-from alphabench.benchmarks.object_words import READ
+from alphabench.benchmarks.answered_images import AnsweredImage
 from alphabench.benchmarks.oneig import questions, scoring
-from alphabench.benchmarks.oneig.questions import BLACK, OWN, UNREAD, question_ids, text_to_write
-from alphabench.benchmarks.oneig.scoring import IMAGES, TEXT, AlignedPrompt, WrittenPrompt
+from alphabench.benchmarks.oneig.questions import BLACK, UNREAD, question_ids, text_to_write
+from alphabench.benchmarks.oneig.scoring import IMAGES, TEXT
+from alphabench.benchmarks.text_accuracy import READ, ReadText, letter_clusters
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Evaluator
 from alphabench.judges.transcription import match_letters
@@ -39,6 +39,8 @@ CATEGORIES: Final[Mapping[str, str]] = {
 """Upstream's folders, and its names of the categories in the tables of prompts."""
 PROMPTS: Final = {"zh": ("OneIG-Bench-ZH.csv", "prompt_cn"), "en": ("OneIG-Bench.csv", "prompt_en")}
 """The table of prompts of a language, and its column."""
+FARTHEST: Final = {"en": 100.0, "zh": 50.0, "mini": 100.0}
+"""By split: M of the text score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,16 +62,13 @@ class OneIG(judged.JudgedBenchmark):
         """The package, or upstream's files of the language."""
         if self.split == "mini":
             return mini_split.mini_source("oneig")
-        pin, paths = pin_of(PIN), [PROMPTS[self.split][0], *self._files.values()]
-        digests = "".join(pin.file(path).digest for path in paths)
-        return mini_split.pinned_source(pin, digest=hashlib.sha256(digests.encode()).hexdigest())
+        paths = [PROMPTS[self.split][0], *self._files.values()]
+        return mini_split.pinned_files_source(pin_of(PIN), paths=paths)
 
     def samples(self) -> Sequence[Sample]:
         """The prompts by category, in the order of upstream's questions; ids: `anime_000`."""
-        content = mini_split.mini_bytes("oneig")
-        rows = judged.rows_of_lines(content, _is_prompt, where="oneig.jsonl")
-        if self.split != "mini":
-            rows = list(self._official_rows())
+        is_mini = self.split == "mini"
+        rows = judged.mini_rows("oneig", _is_prompt) if is_mini else self._official_rows()
         return [
             Sample(
                 id=f"{row['folder']}_{row['number']}",
@@ -86,31 +85,25 @@ class OneIG(judged.JudgedBenchmark):
 
     def judge_evaluator(self, spec: str | None, judge: Judge | None) -> Evaluator:
         """With a call for each question, or one for a text: `judge`, `judge?wording=own`."""
-        is_own = judged.judge_options(spec, judged.WordingOptions, benchmark="oneig").is_own(
-            self.split
-        )
-        texts = OWN if is_own else questions.official_texts(self.data)
+        options = judged.judge_options(spec, judged.WordingOptions, benchmark="oneig")
+        is_own = options.is_own(self.split)
+        texts = questions.OWN if is_own else questions.official_texts(self.data)
         objects = is_own and self.split == "mini"
         return questions.open_oneig_judge(judge, texts, self.protocol, objects=objects)
 
     def clusters(self, samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[Cluster]:
-        """See `oneig_clusters`."""
-        written = written_prompts(samples, verdicts, self.protocol)
-        return scoring.oneig_clusters(aligned_prompts(samples, verdicts), written)
+        """See `OneIGMeasures.clusters`."""
+        return measures_of(samples, verdicts, self.split, self.protocol).clusters()
 
     def formula(self) -> Formula:
         """None: the parts are not combined."""
         return statistics.no_headline
 
     def report(self, run: judged.JudgedRun) -> Report:
-        """See `oneig_report`; the protocols differ in how images are sent and replies read."""
-        return scoring.oneig_report(
-            aligned_prompts(run.samples, run.verdicts),
-            written_prompts(run.samples, run.verdicts, self.protocol),
-            run.scope,
-            farthest=farthest_of(self.split),
-            notes=_reading_notes(run.verdicts) if self.protocol == "official" else (),
-        )
+        """See `OneIGMeasures.report`; protocols differ in how images are sent and replies read."""
+        measures = measures_of(run.samples, run.verdicts, self.split, self.protocol)
+        notes = _reading_notes(run.verdicts) if self.protocol == "official" else ()
+        return measures.report(run.scope, notes)
 
     @property
     def _files(self) -> dict[str, str]:
@@ -139,11 +132,6 @@ class OneIG(judged.JudgedBenchmark):
 open_oneig: Final = OneIG.open
 
 
-def farthest_of(split: str) -> float:
-    """M of the text score."""
-    return 50.0 if split == "zh" else 100.0
-
-
 def read_facts(content: bytes, where: str) -> dict[str, dict[str, Any]]:
     """Number of a prompt -> its text, or its questions and the numbers that each depends on.
 
@@ -167,67 +155,63 @@ def read_facts(content: bytes, where: str) -> dict[str, dict[str, Any]]:
 
 def _is_prompt(row: Any) -> bool:
     """See `fits`."""
-    texts, has_text = [row["folder"], row["number"], row["prompt"]], row["folder"] == "text"
-    texts += [row["text"]] if has_text else row["questions"]
-    if not all(isinstance(text, str) for text in texts):
+    has_text = row["folder"] == "text"
+    texts = [row["text"]] if has_text else row["questions"]
+    fixed = (row["folder"], row["number"], row["prompt"])
+    if not all(isinstance(text, str) for text in (*fixed, *texts)):
         return False
     if has_text:
         return match_letters("", row["text"]).expected > 0
-    parents = row["dependency"]
-    return len(parents) == len(row["questions"]) > 0 and all(
-        type(parent) is int for of in parents for parent in of
+    parents = [parent for of in row["dependency"] for parent in of]
+    is_complete = len(row["dependency"]) == len(texts) > 0
+    return is_complete and all(type(parent) is int for parent in parents)
+
+
+def measures_of(
+    samples: Sequence[Sample], verdicts: Sequence[Verdict], split: str, protocol: ProtocolName
+) -> scoring.OneIGMeasures:
+    """What verdicts say about both measures."""
+    asked = [sample for sample in samples if "text" not in sample.facts]
+    return scoring.OneIGMeasures(
+        aligned=[
+            AnsweredImage(
+                sample_id=one.sample.id,
+                group=one.sample.group,
+                answers=scoring.counted_answers(one.values, one.sample.facts["dependency"]),
+            )
+            for one in judged.values_by_image(asked, verdicts, question_ids, images=IMAGES)
+        ],
+        written=_written_texts(samples, verdicts, protocol),
+        farthest=FARTHEST[split],
     )
 
 
-def aligned_prompts(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> list[AlignedPrompt]:
-    """The answers about prompts with questions, after dependencies; an unknown parent is none."""
-    asked = [sample for sample in samples if "text" not in sample.facts]
-    images: dict[str, list[scoring.Answers]] = {}
-    for image in judged.values_by_image(asked, verdicts, question_ids, images=IMAGES):
-        answers, parents = image.values, image.sample.facts["dependency"]
-        above = [[parent - 1 for parent in of if 0 < parent <= len(answers)] for of in parents]
-        counted = scoring.counted_answers(answers, above)
-        images.setdefault(image.sample.id, []).append(counted)
-    return [
-        AlignedPrompt(sample_id=one.id, folder=one.group, images=tuple(images[one.id]))
-        for one in asked
-    ]
-
-
-def written_prompts(
+def _written_texts(
     samples: Sequence[Sample], verdicts: Sequence[Verdict], protocol: ProtocolName
-) -> list[WrittenPrompt]:
-    """What was read of each text.
+) -> list[tuple[Cluster, ...]]:
+    """How near what was read is to each text.
 
     official: where all four images of a prompt are black, upstream's script goes on with the
     replies about the prompt before it and compares them with this text (text_score.py, after
     `= None`); at the first prompt it stops, which here has no value.
     """
     known = {one.image_id: one for one in verdicts if one.question_id == TEXT}
-    prompts, before = [], list[str]()
+    found, before = [], list[str]()
     for sample in (one for one in samples if "text" in one.facts):
         text = text_to_write(sample.facts, strict=protocol == "strict")
         words = match_letters("", text).expected
         about = [known.get(image_id(sample.id, index)) for index in range(IMAGES)]
         scored = [one for one in about if one is not None and one.value is not None]
-        found = [(round((one.value or 0.0) * words), one.number("distance")) for one in scored]
+        read = [
+            ReadText.of(one.number("distance"), round((one.value or 0.0) * words)) for one in scored
+        ]
         if scored:
             before = [str(one.detail.get(READ, "")) for one in scored]
         elif protocol == "official" and all(one and one.detail.get(BLACK) for one in about):
-            stale = [match_letters(read, text) for read in before]
-            found = [(one.matched, float(one.distance)) for one in stale]
-        prompts.append(
-            WrittenPrompt(
-                sample_id=sample.id,
-                words=words,
-                n_images=IMAGES,
-                n_read=len(found),
-                distance=sum(distance for _, distance in found),
-                exact=float(sum(distance == 0 for _, distance in found)),
-                matched=float(sum(matched for matched, _ in found)),
-            )
-        )
-    return prompts
+            stale = [match_letters(reply, text) for reply in before]
+            read = [ReadText.of(one.distance, one.matched) for one in stale]
+        found.append(letter_clusters(sample.id, words, read, n_images=IMAGES))
+    return found
 
 
 def _reading_notes(verdicts: Sequence[Verdict]) -> Iterator[str]:

@@ -56,7 +56,7 @@ class UniGenBench(JudgedBenchmark):
         """The package, or upstream's table of the split."""
         if self.split == "mini":
             return mini_source("unigenbench")
-        return pinned_files_source(pin_of(PIN), path=self._path)
+        return pinned_files_source(pin_of(PIN), paths=[self._path])
 
     def samples(self) -> Sequence[Sample]:
         """The prompts in file order; ids are upstream's indices."""

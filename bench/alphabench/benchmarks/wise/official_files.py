@@ -24,7 +24,12 @@ from typing import Any, Final
 import numpy as np
 
 from alphabench import statistics
-from alphabench.benchmarks.reporting import ReportScope, build_report, scored_share
+from alphabench.benchmarks.reporting import (
+    ReportScope,
+    build_report,
+    restated_estimates,
+    scored_share,
+)
 from alphabench.benchmarks.wise.scoring import (
     CATEGORIES,
     LEGACY,
@@ -153,12 +158,8 @@ def _in_order_of_lines(
     for line in lines:
         if line.score is not None:
             scores.setdefault(str(edition.category(line.prompt_id)), []).append(line.score)
-    return {
-        name: metric.restated(reduce(add, scores[name]) / len(scores[name]))
-        if name in scores
-        else metric
-        for name, metric in groups.items()
-    }
+    means = {name: reduce(add, of) / len(of) for name, of in scores.items()}
+    return restated_estimates(groups, means)
 
 
 def wise_results_text(report: Report) -> str:
