@@ -27,6 +27,8 @@ ENGINE: Final = "engine"
 """In a verdict's detail: what read the image."""
 SIMILARITIES: Final = "similarities"
 """In a verdict's detail: of each word, 0 to 1, in the order of the prompt."""
+NO_WORD: Final = "its prompt quotes no word, so nothing is looked for in the image"
+"""The reason of a verdict that is neither right nor wrong."""
 
 
 class WordMatch(NamedTuple):
@@ -79,7 +81,9 @@ class WordEvaluator:
         return dict.fromkeys(absent, "the file of OCR results has no entry of it")
 
     def evaluate(self, images: Sequence[GeneratedImage]) -> Iterator[Verdict]:
-        """The verdicts in order; `failed` where the engine failed, none without a result.
+        """The verdicts in order; none without a result.
+
+        `failed` where the engine failed, `missing` with `NO_WORD` where there is nothing to find.
 
         Raises:
             AlphaBenchError: the engine is not installed.
@@ -99,8 +103,9 @@ class WordEvaluator:
             return verdict(value=None, status="failed", detail=detail)
         match = match_words(asked, lines, self.protocol)
         detail |= {"read": list(lines), SIMILARITIES: list(match.similarities)}
-        share = match.correct / len(asked) if asked else 1.0  # which counts in no sum of words
-        return verdict(value=share, status="scored", detail=detail)
+        if not asked:
+            return verdict(value=None, status="missing", detail={**detail, "reason": NO_WORD})
+        return verdict(value=match.correct / len(asked), status="scored", detail=detail)
 
 
 def _assigned_similarities(asked: Sequence[str], read: Sequence[str]) -> list[float]:

@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from alphabench.benchmarks.cvtg.benchmark import FOLDER, Cvtg, open_cvtg
-from alphabench.benchmarks.cvtg.official_files import LAYOUT, summarise_cvtg_results
+from alphabench.benchmarks.cvtg.official_files import (
+    LAYOUT,
+    cvtg_export_files,
+    summarise_cvtg_results,
+)
 from alphabench.benchmarks.cvtg.questions import upstream_key
 from alphabench.benchmarks.cvtg.scoring import AREAS, KINDS, asked_words
 from alphabench.checkpoints.scene import open_scene
 from alphabench.core.errors import AlphaBenchError
 from alphabench.judges.scripted import ScriptedJudge
+from alphabench.reports.gallery_entries import mean_share
 from alphabench.runs.plan import requests_for
+from alphabench.runs.stored_run import ImageResult
 from alphabench.scenes.geneval_scenes import why_not_renderable
 from alphabench.types import OUT_OF, GeneratedImage, ProtocolName, Report, Verdict
 from alphabench.upstream import UpstreamData
@@ -175,12 +182,28 @@ def test_images_without_a_result_are_listed_before_and_have_no_verdict(tmp_path:
     assert not any("not official" in note for note in report.notes)
 
 
-def test_a_prompt_that_quotes_nothing_counts_in_no_sum(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_prompt_that_quotes_nothing_counts_in_no_sum_and_is_not_right(
+    tmp_path: Path, is_old: bool
+) -> None:
     benchmark = unpacked(tmp_path, [{"index": "a", "prompt": "no text at all"}])
     evaluator = benchmark.evaluator(written(tmp_path, benchmark, lambda _: [["hot", "tea"]]))
-    report = report_of(benchmark, list(evaluator.evaluate(images_of(benchmark))))
+    without, *others = evaluator.evaluate(images_of(benchmark))
+    assert (without.value, without.status) == (None, "missing")
+    assert "quotes no word" in without.detail["reason"]
+    shown = ImageResult(image_id="a", record=None, absence=None, verdicts=[without])
+    assert (shown.state, mean_share(shown)) == ("unscored", None)
+    if is_old:  # as verdicts of 0.2 have it
+        without = replace(without, value=1.0, status="scored")
+    report = report_of(benchmark, [without, *others])
     assert (report.headline.value, report.coverage) == (1.0, 1.0)
+    assert (report.headline.n_scored, report.headline.n_expected) == (14, 14)
     assert report.groups["CVTG-2"].value is None
+    assert report.statuses == {"scored": 14}
+    assert any(note.startswith("1 prompts quote no word") for note in report.notes)
+    exported = dict(cvtg_export_files(benchmark.samples(), {}, [without, *others]))
+    (text,) = exported.values()
+    assert json.loads(str(text))["overall_results"]["total_images"] == 15
 
 
 def test_a_plain_metric_has_its_mean_over_images_and_pairs_with_another_run(tmp_path: Path) -> None:

@@ -132,6 +132,10 @@ class Cvtg(JudgedBenchmark):
         if scope.evaluator in BESIDE:
             values = statistics.gather(run.samples, run.verdicts, n_expected=1)
             return metric_report(scope, values, METRICS[scope.evaluator].value_range, notes=notes)
+        asked = [sample for sample in run.samples if sample.facts["words"]]
+        statuses = statistics.count_statuses(asked, run.verdicts, n_expected=1)
+        scope, n_without = replace(scope, statuses=statuses), len(run.samples) - len(asked)
+        notes += (f"{n_without} prompts quote no word, and count in nothing",) if n_without else ()
         notes = (*notes, *_notes_on(run.verdicts), "VQAScore is not measured")
         failed = questions.failed_samples(run.verdicts)
         return scoring.cvtg_report(images, scope, failed=failed, notes=notes)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from alphabench import statistics
-from alphabench.benchmarks.object_words import READ, named_words, open_object_judge
+from alphabench.benchmarks.object_words import named_words, open_object_judge
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator
 from alphabench.evaluators.metrics.image_metric import SCORE
 from alphabench.evaluators.word_accuracy import ENGINE, SIMILARITIES, match_words
@@ -26,7 +25,9 @@ def upstream_key(sample: Sample) -> str:
 
 def failed_samples(verdicts: Iterable[Verdict]) -> list[str]:
     """The ids of samples on whose image OCR failed."""
-    return [statistics.sample_of(v) for v in verdicts if v.value is None and ENGINE in v.detail]
+    return [
+        statistics.sample_of(v) for v in verdicts if v.status == "failed" and ENGINE in v.detail
+    ]
 
 
 def open_mini_judge(judge: Judge | None, protocol: ProtocolName) -> JudgeEvaluator:
@@ -38,8 +39,8 @@ def open_mini_judge(judge: Judge | None, protocol: ProtocolName) -> JudgeEvaluat
 def _match_objects(
     image: GeneratedImage, answers: Sequence[Answer], *, protocol: ProtocolName
 ) -> list[Verdict]:
-    (verdict,) = named_words(image, answers, question_id=QUESTION)
-    if verdict.value is None:
-        return [verdict]
-    match = match_words(image.request.sample.facts["words"], [verdict.detail[READ]], protocol)
-    return [replace(verdict, detail={**verdict.detail, SIMILARITIES: list(match.similarities)})]
+    def compare(read: str) -> dict[str, list[float]]:
+        match = match_words(image.request.sample.facts["words"], [read], protocol)
+        return {SIMILARITIES: list(match.similarities)}
+
+    return named_words(image, answers, question_id=QUESTION, compare=compare)

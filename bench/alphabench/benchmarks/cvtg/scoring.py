@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from alphabench import statistics
-from alphabench.benchmarks.reporting import ReportScope, build_report, scored_share
+from alphabench.benchmarks import reporting
+from alphabench.benchmarks.text_accuracy import unit_cluster
 from alphabench.core.errors import AlphaBenchError
 from alphabench.evaluators.word_accuracy import SIMILARITIES
 from alphabench.statistics import Cluster, mean_of_groups
@@ -41,7 +42,7 @@ class ReadImage:
     part: str
     """One of KINDS, and the number of regions: `CVTG-2`."""
     expected: int
-    """Words that should be there; 0 where a prompt quotes none, which counts in no sum."""
+    """Words that should be there; 0 where a prompt quotes none, which counts in nothing."""
     correct: int | None
     """Those that are; None where nothing is known, as in `similarities`."""
     similarities: Sequence[float] | None
@@ -50,8 +51,8 @@ class ReadImage:
     def of(cls, sample: Sample, verdict: Verdict | None) -> ReadImage:
         """AlphaBenchError where the verdict has similarities, and not one for each word."""
         expected, correct, similarities = len(sample.facts["words"]), None, None
-        if verdict is not None and verdict.value is not None:
-            correct = round(verdict.value * expected)
+        if verdict is not None and (verdict.value is not None or SIMILARITIES in verdict.detail):
+            correct = round((verdict.value or 0.0) * expected)
             similarities = _stored_similarities(verdict, expected)
         return cls(
             sample_id=sample.id,
@@ -69,14 +70,15 @@ def asked_words(prompt: str, protocol: ProtocolName) -> list[str]:
 
 def cvtg_report(
     images: Sequence[ReadImage],
-    scope: ReportScope,
+    scope: reporting.ReportScope,
     *,
     failed: Sequence[str] = (),
     notes: tuple[str, ...] = (),
 ) -> Report:
     """Headline: the share of all words that are there. Groups: the same by part. Extras: NED.
 
-    Images that were not read are in none of them; counts are of images. strict: no headline while
+    Images that were not read, and those without a word to look for, are in none of them; counts
+    are of images. strict: no headline while
     a part has no image that was read.
 
     Args:
@@ -103,11 +105,11 @@ def cvtg_report(
     for area in AREAS:
         if some := [image for image in images if image.part.endswith(f"-{area}")]:
             extras[f"{area} regions"] = over_words(some)
-    return build_report(
+    return reporting.build_report(
         scope,
         headline,
         {part: over_words(of) for part, of in parts.items()},
-        coverage=scored_share(sum(one.correct is not None for one in images), len(images)),
+        coverage=reporting.scored_share(*_counts(images)),
         bounds=statistics.bounds(word_clusters(images), mean_of_groups),
         extras=extras,
         withheld=withheld,
@@ -117,23 +119,16 @@ def cvtg_report(
 
 def word_clusters(images: Iterable[ReadImage]) -> list[Cluster]:
     """The words of each image, each worth 1 where it is there and 0 where it is not."""
-    return [_cluster(image, image.correct) for image in images]
+    return [unit_cluster(one.sample_id, [(one.correct, one.expected)]) for one in images]
 
 
 def similarity_clusters(images: Iterable[ReadImage]) -> list[Cluster]:
     """The words of each image, each worth its similarity."""
-    values = ((image, image.similarities) for image in images)
-    return [_cluster(image, None if of is None else math.fsum(of)) for image, of in values]
-
-
-def _cluster(image: ReadImage, total: float | None) -> Cluster:
-    return Cluster(
-        sample_id=image.sample_id,
-        group="all",
-        total=float(total or 0),
-        n_scored=0 if total is None else image.expected,
-        n_expected=image.expected,
-    )
+    values = ((one, one.similarities) for one in images)
+    return [
+        unit_cluster(one.sample_id, [(None if of is None else math.fsum(of), one.expected)])
+        for one, of in values
+    ]
 
 
 def over_words(
@@ -141,9 +136,14 @@ def over_words(
     clusters_of: Callable[[Iterable[ReadImage]], list[Cluster]] = word_clusters,
 ) -> Estimate:
     """The mean over all words of images that were read; counts are of images."""
-    n_read = sum(image.correct is not None for image in images)
+    n_read, n_images = _counts(images)
     found = statistics.estimate(clusters_of(images), mean_of_groups)
-    return replace(found, n_scored=n_read, n_expected=len(images))
+    return replace(found, n_scored=n_read, n_expected=n_images)
+
+
+def _counts(images: Iterable[ReadImage]) -> tuple[int, int]:
+    """Of those with a word to look for: how many were read, and how many there should be."""
+    return reporting.scored_counts(one.correct for one in images if one.expected)
 
 
 def _stored_similarities(verdict: Verdict, n_words: int) -> list[float] | None:
