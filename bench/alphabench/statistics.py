@@ -6,7 +6,7 @@ benchmark's formula is computed anew for every replicate. Knows no benchmark and
 From the K samples of a group, K - 1 are resampled (Rao and Wu 1988): then the variance of a mean
 over replicates is the unbiased s^2/K, also for small groups. Nothing scored gives None, never 0.
 
-Shapes: R replicates, K samples of a group, D = K - 1 resampled samples.
+Shapes: R replicates, K samples of a group, D = K - 1 resampled samples, G groups.
 """
 
 from __future__ import annotations
@@ -396,7 +396,7 @@ def estimate_of(
 def joint_estimate(
     groups: Mapping[str, Sequence[Cluster]], formula: Formula, settings: Bootstrap = DEFAULT
 ) -> Estimate:
-    """The same where groups measure the same samples, which are resampled for all at once.
+    """As `estimate`, where all groups measure the same samples: one is resampled with all measures.
 
     Args:
         groups: of each, the same samples in one order, of which the same are scored.
@@ -404,7 +404,7 @@ def joint_estimate(
         settings: of the bootstrap.
 
     Returns:
-        An estimate whose counts are those of the first group; see `estimate`.
+        An estimate whose counts are those of the first group.
     """
     first = next(iter(groups.values()))
     scored = [[(c.total, c.n_scored) for c in group if c.n_scored] for group in groups.values()]
@@ -412,8 +412,8 @@ def joint_estimate(
         return _nothing(sum(cluster.n_expected for cluster in first))
     sums_GK2 = np.array(scored, dtype=np.float64)
 
-    def values_of(totals_GS2: NDArray[np.float64]) -> NDArray[np.float64]:
-        return formula(dict(zip(groups, totals_GS2[..., 0] / totals_GS2[..., 1], strict=True)))
+    def values_of(totals_GR2: NDArray[np.float64]) -> NDArray[np.float64]:
+        return formula(dict(zip(groups, totals_GR2[..., 0] / totals_GR2[..., 1], strict=True)))
 
     values = values_of(resampled_counts(len(scored[0]), settings) @ sums_GK2)
     value, replicates = float(values[0]), values[1:]
