@@ -29,7 +29,10 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 FIXED = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 """What the server's environment has beside this process's."""
-LATE = ("ALPHABENCH_", "COLUMNS", "COMP_", "NO_COLOR", "PYTEST_CURRENT_TEST", "TERM", "_ALPHABENCH")
+LATE = (
+    "ALPHABENCH_", "COLUMNS", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_", "NO_COLOR",
+    "PYTEST_CURRENT_TEST", "RANK", "TERM", "TORCHELASTIC_RUN_ID", "WORLD_SIZE",
+)  # fmt: skip
 """Variables that begin so are read by commands, not by imports: those of a job may differ."""
 PR_SET_CHILD_SUBREAPER = 36
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -68,6 +69,16 @@ class Ranks:
         said, _ = self.process.communicate(timeout=seconds)
         assert not left_of(self._mark, seconds=30.0)
         return Ended(self.process.returncode, said, time.monotonic() - self._since)
+
+
+def torchrun_variables(size: int) -> list[dict[str, str]]:
+    """What torchrun puts into the environment of each of so many processes of this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "none"}
+    sizes = {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size)}
+    return [{**group, **sizes, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
 
 
 @contextmanager

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from subprocess import STDOUT
 from typing import Any
 
 import pytest
@@ -18,6 +17,8 @@ from safetensors.torch import load_file
 from alphabench.core.errors import AlphaBenchError
 from alphatrainers.distributed import Processes, join, leave
 from alphatrainers.shards import names_of_shards, read_shards
+from tests.support.forks import Forked
+from tests.support.rank_processes import torchrun_variables
 from tests.support.toy_policy import ToyPolicy
 from tests.support.toy_training import train
 
@@ -51,19 +52,29 @@ def alone(assignments: tuple[str, ...]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All cases, trained by two processes that torchrun launches."""
+    """All cases, trained by two processes with the variables that torchrun sets.
+
+    Trainings that torchrun itself launches are in `test_rank_watch.py` and marked `whole`.
+    """
     folder = tmp_path_factory.mktemp("together")
     first_step = ("training.steps=1", *CASES["resumed from one"][1:])
     train(folder / "resumed from one", *first_step)
     words: list[str] = []
     for name, assignments in CASES.items():
         words += ["--", str(folder / name), *assignments]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*launcher, "--nproc-per-node", "2", "-m", "tests.support.toy_training", *words]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    module = ("-m", "tests.support.toy_training")
+    with (folder / "said").open("w") as said:
+        both = [
+            Forked(*module, *words, cwd=ROOT, variables=one, stdout=said.fileno(), stderr=STDOUT)
+            for one in torchrun_variables(2)
+        ]
+        try:
+            codes = [process.wait(timeout=280) for process in both]
+        finally:
+            for process in both:
+                process.kill()
+                process.wait()
+    assert codes == [0, 0], (folder / "said").read_text()[-3000:]
     return folder
 
 
