@@ -31,9 +31,12 @@ FIXED = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 """What the server's environment has beside this process's."""
 LATE = (
     "ALPHABENCH_", "COLUMNS", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_", "NO_COLOR",
-    "PYTEST_CURRENT_TEST", "RANK", "TERM", "TORCHELASTIC_RUN_ID", "WORLD_SIZE",
+    "PYTEST_CURRENT_TEST", "RANK", "TERM", "TORCHELASTIC_RUN_ID", "TORCHINDUCTOR_", "WORLD_SIZE",
 )  # fmt: skip
-"""Variables that begin so are read by commands, not by imports: those of a job may differ."""
+"""Variables that begin so are read by commands, not by imports: those of a job may differ.
+
+Torch sets TORCHINDUCTOR_CACHE_DIR at the first training of this process.
+"""
 PR_SET_CHILD_SUBREAPER = 36
 
 
