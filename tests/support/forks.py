@@ -29,13 +29,13 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 FIXED = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 """What the server's environment has beside this process's."""
-LATE = (
-    "ALPHABENCH_", "COLUMNS", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_", "NO_COLOR",
-    "PYTEST_CURRENT_TEST", "RANK", "TERM", "TORCHELASTIC_RUN_ID", "TORCHINDUCTOR_", "WORLD_SIZE",
+EARLY = (
+    "CUDA_", "DIFFUSERS_", "HF_", "HOME", "HUGGINGFACE_", "KMP_", "LD_", "MKL_", "OMP_",
+    "OPENBLAS_", "PATH", "PYTHON", "PYTORCH_", "TORCH_", "TRANSFORMERS_", "USE_", "XDG_",
 )  # fmt: skip
-"""Variables that begin so are read by commands, not by imports: those of a job may differ.
+"""Variables that begin so are read while libraries are imported: those of a job may not differ.
 
-Torch sets TORCHINDUCTOR_CACHE_DIR at the first training of this process.
+All others may: torch alone sets several in this process at its first training.
 """
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -87,7 +87,7 @@ class _adopting:  # noqa: N801  a context manager, used like a function
 
 def early(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that imports may read."""
-    return {name: value for name, value in environment.items() if not name.startswith(LATE)}
+    return {name: value for name, value in environment.items() if name.startswith(EARLY)}
 
 
 @cache
