@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.forks import Forked, run
+from tests.support.forks import FIXED, START, Forked, early, run
 
 REPORT = """
 import os, sys, threading
@@ -78,6 +78,7 @@ def test_what_imports_read_starts_an_interpreter_of_its_own() -> None:
     program = "import sys; print('torch' in sys.modules)"
     assert run("-c", program, variables={"OMP_NUM_THREADS": "2"}).stdout == "False\n"
     forked = sys.platform == "linux"
+    assert early(dict(os.environ)) | FIXED == early(START)
     assert run("-c", program).stdout == f"{forked}\n"
     late = {"TORCHINDUCTOR_CACHE_DIR": "anywhere", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
     assert run("-c", program, variables=late).stdout == f"{forked}\n"

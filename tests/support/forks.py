@@ -37,6 +37,8 @@ EARLY = (
 
 All others may: torch alone sets several in this process at its first training.
 """
+START = {**os.environ, **FIXED}
+"""The server's environment, taken while tests are collected: a test may change this process's."""
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -44,13 +46,12 @@ class _Server:
     """The server's process, and what is said to it."""
 
     def __init__(self) -> None:
-        self.environment = early({**os.environ, **FIXED})
         self._lock = threading.Lock()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.fork_server", str(theirs.fileno())],
             cwd=ROOT,
-            env={**os.environ, **FIXED},
+            env=START,
             stdin=PIPE,  # streams that cannot be rewound, as those of most jobs
             stdout=PIPE,
             stderr=subprocess.STDOUT,
@@ -96,7 +97,7 @@ def _server() -> _Server:
 
 
 def _forkable(environment: Mapping[str, str]) -> bool:
-    return sys.platform == "linux" and early(environment) == _server().environment
+    return sys.platform == "linux" and early(environment) == early(START)
 
 
 def _interruptible() -> None:
