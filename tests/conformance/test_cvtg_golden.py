@@ -97,7 +97,7 @@ def test_upstreams_scores_stand_beside_ours_where_ocr_failed(
     expected = load(golden / "expected.json")["overall_results"]
     report = report_of(cvtg("official"), verdicts_on(cvtg("official"), golden))
     assert report.statuses == {"scored": 16, "failed": 1, "missing": 5}
-    assert any(note.startswith("2 prompts quote no word") for note in report.notes)
+    assert "prompts that quote no word count in nothing: 2" in report.notes
     as_upstream = report.extras["word accuracy, failures as wrong"]
     assert as_upstream.value == expected["word_accuracy"]
     ned = report.extras["NED, failures as wrong"].value

@@ -43,7 +43,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 class _Server:
-    """The server's process, and what is said to it."""
+    """The server's process, and its orders."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -107,7 +107,7 @@ def _sentence(found: PartNoise) -> str:
         what = "no difference in signal-to-noise that these batches can show"
     cosine = found.cosine
     if cosine.low is None or cosine.high is None:
-        return f"{what}; whether the mean turns cannot be said"
+        return f"{what}; whether the mean turns cannot be told"
     turned = "the mean turns" if cosine.high < 1.0 else "no turn of the mean that they can show"
     return f"{what} ({_signed(found.difference)}); {turned} (cosine {_plain(cosine, 2)})"
 

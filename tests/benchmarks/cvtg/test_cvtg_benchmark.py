@@ -200,7 +200,7 @@ def test_a_prompt_that_quotes_nothing_counts_in_no_sum_and_is_not_right(
     assert (report.headline.n_scored, report.headline.n_expected) == (14, 14)
     assert report.groups["CVTG-2"].value is None
     assert report.statuses == {"scored": 14}
-    assert any(note.startswith("1 prompts quote no word") for note in report.notes)
+    assert "prompts that quote no word count in nothing: 1" in report.notes
     exported = dict(cvtg_export_files(benchmark.samples(), {}, [without, *others]))
     (text,) = exported.values()
     assert json.loads(str(text))["overall_results"]["total_images"] == 15

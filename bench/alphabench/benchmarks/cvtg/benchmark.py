@@ -135,7 +135,7 @@ class Cvtg(JudgedBenchmark):
         asked = [sample for sample in run.samples if sample.facts["words"]]
         statuses = statistics.count_statuses(asked, run.verdicts, n_expected=1)
         scope, n_without = replace(scope, statuses=statuses), len(run.samples) - len(asked)
-        notes += (f"{n_without} prompts quote no word, and count in nothing",) if n_without else ()
+        notes += (f"prompts that quote no word count in nothing: {n_without}",) if n_without else ()
         notes = (*notes, *_notes_on(run.verdicts), "VQAScore is not measured")
         failed = questions.failed_samples(run.verdicts)
         return scoring.cvtg_report(images, scope, failed=failed, notes=notes)

@@ -51,9 +51,11 @@ class ReadImage:
     def of(cls, sample: Sample, verdict: Verdict | None) -> ReadImage:
         """AlphaBenchError where the verdict has similarities, and not one for each word."""
         expected, correct, similarities = len(sample.facts["words"]), None, None
-        if verdict is not None and (verdict.value is not None or SIMILARITIES in verdict.detail):
-            correct = round((verdict.value or 0.0) * expected)
+        if verdict is not None and verdict.value is not None:
+            correct = round(verdict.value * expected)
             similarities = _stored_similarities(verdict, expected)
+        elif verdict is not None and not expected and SIMILARITIES in verdict.detail:
+            correct, similarities = 0, []  # it was read, and there is nothing to find
         return cls(
             sample_id=sample.id,
             part=sample.group,
@@ -78,8 +80,7 @@ def cvtg_report(
     """Headline: the share of all words that are there. Groups: the same by part. Extras: NED.
 
     Images that were not read, and those without a word to look for, are in none of them; counts
-    are of images. strict: no headline while
-    a part has no image that was read.
+    are of images. strict: no headline while a part has no image that was read.
 
     Args:
         images: all that there should be.
