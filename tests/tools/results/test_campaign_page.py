@@ -78,11 +78,18 @@ def test_the_page_has_means_over_seeds_and_differences_paired_by_both(tmp_path: 
     assert row(page, "Differences, paired", "one − other")[1:4] == ["2", "6", text]
     assert row(page, "Differences, paired", "one − base")[1] == "2"
     metrics = row(page, "## Trainings\n\nMeans", "one")
-    assert metrics[1:5] == ["2", "2", "192", "0.575 → 0.575"]
+    assert metrics[1:5] == ["2", "2", "192", "0.575"]
     assert metrics[5] == "—"
     assert metrics[-1] == "1.5"
     assert "What is missing" not in page
     ET.parse(campaign.evidence.root / "curves.svg")
+
+
+def test_a_metric_of_many_steps_has_its_first_and_its_last_ones(tmp_path: Path) -> None:
+    campaign = campaign_of(tmp_path)
+    keep_training(campaign, ONE, rewards=[0.1, 0.2, 0.3, 0.9])
+    metrics = row(write_campaign_page(campaign).read_text(), "## Trainings\n\nMeans", "one")
+    assert metrics[4] == "0.2 → 0.467"
 
 
 def test_states_are_counted_and_what_is_missing_is_named_and_is_no_zero(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Final
 
 from alphabench import open_benchmark
@@ -113,7 +114,8 @@ def write_campaign_page(campaign: Campaign) -> Path:
     if trainings:
         parts += [
             "## Trainings",
-            f"Means over seeds; first and last {_AVERAGED} steps.",
+            f"Means over seeds; the first and the last {_AVERAGED} steps in which it was measured, "
+            "one number where there are no more.",
             _metrics_table(campaign, trainings),
             f"![metrics of training steps]({FIGURE})",
             *guard_tables(trainings),
@@ -269,15 +271,18 @@ def _metrics_table(campaign: Campaign, trainings: dict[str, list[KeptTraining]])
 
 
 def _first_and_last(metric: str, kept: Sequence[KeptTraining]) -> str:
-    ends: list[list[float]] = [[], []]
-    for one in kept:
-        values = [step[metric] for step in one.steps if metric in step]
-        for end, part in zip(ends, (values[:_AVERAGED], values[-_AVERAGED:]), strict=True):
-            if part:
-                end.append(math.fsum(part) / len(part))
-    if not ends[0]:
+    measured = [[step[metric] for step in one.steps if metric in step] for one in kept]
+    measured = [values for values in measured if values]
+    if not measured:
         return NOTHING
-    return " → ".join(f"{math.fsum(end) / len(end):.3g}" for end in ends)
+    ends = [
+        [values[:_AVERAGED] for values in measured],
+        [values[-_AVERAGED:] for values in measured],
+    ]
+    if max(map(len, measured)) <= _AVERAGED:
+        ends = ends[:1]
+    means = (fmean(map(fmean, end)) for end in ends)
+    return " → ".join(f"{mean:.3g}" for mean in means)
 
 
 def _figure(campaign: Campaign, trainings: dict[str, list[KeptTraining]]) -> str:
@@ -290,7 +295,7 @@ def _figure(campaign: Campaign, trainings: dict[str, list[KeptTraining]]) -> str
         ]
         if any(line.points for line in lines):
             title = f"{metric}, mean and range over seeds"
-            charts.append(Chart(title=title, x="training steps", y=metric, lines=lines))
+            charts.append(Chart(title=title, x="training steps", y="", lines=lines))
     return svg(charts, columns=2)
 
 
