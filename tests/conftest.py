@@ -84,7 +84,22 @@ def no_waiting_for_disks() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_environment() -> Iterator[None]:
+    """The variables that a test leaves behind, or a library in it, end with it.
+
+    Every later process of the suite would have them, and could not be forked any more.
+    """
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def no_network(
+    request: pytest.FixtureRequest, own_environment: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """Only this machine can be reached, so that no test depends on anything else by accident."""
     if request.node.get_closest_marker("net"):
         yield
