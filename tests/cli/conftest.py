@@ -82,6 +82,8 @@ class Shell:
             contextlib.redirect_stderr(err),
         ):
             patch.chdir(self.folder)
+            # A command that imports a user's code adds this folder; nobody needs it afterwards.
+            patch.setattr(sys, "path", [*sys.path])
             for name, value in self.variables.items():
                 patch.setenv(name, value)
             with pytest.raises(SystemExit) as ended:
