@@ -59,7 +59,10 @@ def summarise_cvtg_results(path: Path) -> Report:
         ) from error
     n_images = sum(row["total_images"] for row in parts.values())
     n_read = n_images - sum(row.get(UNREAD, 0) for row in parts.values())
-    words, similar = _word_clusters(parts), _similarity_clusters(parts)
+    # Which of the words are right is not stored, only how many.
+    right = {k: [n < p["correct_words"] for n in range(p["total_words"])] for k, p in parts.items()}
+    words = _clusters(right)
+    similar = _clusters({name: part["ned_word_data"] for name, part in parts.items()})
     means = {name: _mean(parts.values(), key, highest) for key, (name, highest) in MEANS.items()}
     measured = {name: one for name, one in means.items() if one.value is not None}
     notes = ["intervals take words as independent: the file does not say which image one is of"]
@@ -151,20 +154,12 @@ def _check_part(row: Mapping[str, Any]) -> None:
         raise ValueError(f"{correct} of {total} words, {len(row['ned_word_data'])} similarities")
 
 
-def _word_clusters(parts: Mapping[str, Mapping[str, Any]]) -> list[Cluster]:
-    """A cluster for each word, right or wrong; which of them is which is not stored."""
-    return [
-        statistics.cluster_of(f"{part}/{place}", [float(place < row["correct_words"])], group=part)
-        for part, row in parts.items()
-        for place in range(row["total_words"])
-    ]
-
-
-def _similarity_clusters(parts: Mapping[str, Mapping[str, Any]]) -> list[Cluster]:
+def _clusters(words: Mapping[str, Iterable[float]]) -> list[Cluster]:
+    """A cluster for each word, from the values of the words of each part."""
     return [
         statistics.cluster_of(f"{part}/{place}", [value], group=part)
-        for part, row in parts.items()
-        for place, value in enumerate(row["ned_word_data"])
+        for part, values in words.items()
+        for place, value in enumerate(values)
     ]
 
 

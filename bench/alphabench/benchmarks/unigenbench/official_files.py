@@ -166,4 +166,3 @@ LAYOUT: Final = Layout(
     find=find_named(re.compile(r"(?P<key>\d+)_(?P<number>\d+)")),
     key=id_with_fact("points"),
 )
-"""Index of the prompt and number of the image, in the folder of a model."""
