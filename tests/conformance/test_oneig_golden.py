@@ -95,7 +95,8 @@ def alignment(
     samples, images = [], []
     replies: dict[str, dict[str, str]] = {}
     for name, content in given["Q_D"].items():
-        for number, facts in read_facts(json.dumps(content).encode(), f"{name}.json").items():
+        encoded = json.dumps(content).encode()
+        for number, facts in read_facts(encoded, f"{name}.json", "official").items():
             sample = sample_of(name, number, facts)
             samples.append(sample)
             cells = given["cells"][f"{name}/{number}"]

@@ -7,11 +7,13 @@ questions were answered. Knows no benchmark, no judge and no file.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from alphabench import statistics
 from alphabench.benchmarks.judged import values_by_image
-from alphabench.benchmarks.reporting import plain_mean, scored_counts
-from alphabench.types import Sample, Verdict
+from alphabench.benchmarks.reporting import as_added_up, plain_mean, scored_counts
+from alphabench.statistics import Cluster, cluster_of, mean_of_groups
+from alphabench.types import Estimate, Sample, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,3 +60,20 @@ def image_scores(
 def answer_counts(images: Iterable[AnsweredImage]) -> tuple[int, int]:
     """How many answers there are, and how many there should be."""
     return scored_counts(answer for image in images for answer in image.answers)
+
+
+def sample_clusters(
+    images: Iterable[AnsweredImage], unknown: float | None = None, *, group: str = "all"
+) -> list[Cluster]:
+    """The score of each sample, the mean over its images; see `AnsweredImage.score`."""
+    scores = image_scores(images, unknown)
+    return [cluster_of(name, [plain_mean(of)], group=group) for (name, _), of in scores.items()]
+
+
+def mean_over_samples(images: Sequence[AnsweredImage]) -> Estimate:
+    """The mean of the samples' scores, added up in their order; counts are of answers."""
+    samples = sample_clusters(images)
+    n_scored, n_expected = answer_counts(images)
+    mean = statistics.estimate(samples, mean_of_groups)
+    counted = replace(mean, n_scored=n_scored, n_expected=n_expected)
+    return as_added_up(counted, (one.total for one in samples if one.n_scored))

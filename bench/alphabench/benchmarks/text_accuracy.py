@@ -7,22 +7,27 @@ letters, a prompt has three metrics, each over its images that were read:
     text: exact images     1 where none is, else 0
     text: words            words of the text that are there
 
+and `text`, the score that is made of their means.
+
 Knows no benchmark and no engine that reads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from alphabench import statistics
 from alphabench.core.files import well_formed
 from alphabench.evaluators.judge_evaluator import verdict_from
 from alphabench.questions import Answer, Reply
-from alphabench.statistics import Cluster, Means
-from alphabench.types import Verdict
+from alphabench.statistics import Bootstrap, Cluster, Means, mean_of_groups
+from alphabench.types import Estimate, Verdict
 
 READ: Final = "transcription"
 """In a verdict's detail: the text that was read, or its words joined by blanks."""
@@ -30,6 +35,7 @@ DISTANCE: Final = "text: edit distance"
 EXACT: Final = "text: exact images"
 WORDS: Final = "text: words"
 LETTER_METRICS: Final = (DISTANCE, EXACT, WORDS)
+TEXT: Final = "text"
 
 
 class ReadText(NamedTuple):
@@ -43,6 +49,11 @@ class ReadText(NamedTuple):
     def of(cls, distance: float, words: float) -> ReadText:
         """Of an image that is so many letters apart, and has so many of the words."""
         return cls(distance, float(distance == 0), words)
+
+    @classmethod
+    def in_verdict(cls, verdict: Verdict, words: int) -> ReadText:
+        """Of an image that was scored, whose text has so many words."""
+        return cls.of(verdict.number("distance"), round((verdict.value or 0.0) * words))
 
 
 def transcription_verdict(
@@ -115,3 +126,35 @@ def text_score(farthest: float, means: Means) -> NDArray[np.float64]:
     distance, exact, words = (means[metric] for metric in LETTER_METRICS)
     lost: NDArray[np.float64] = np.minimum(farthest, distance) * (1 - exact) * (1 - words)
     return 1 - lost / farthest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterMeasure:
+    """All prompts with a text, by letters."""
+
+    prompts: Sequence[Sequence[Cluster]]
+    """`letter_clusters` of each."""
+    farthest: float
+    """M of `text_score`: a distance that is as bad as any larger one."""
+
+    @property
+    def metrics(self) -> dict[str, tuple[Cluster, ...]]:
+        """The prompts by each of `LETTER_METRICS`; empty without one."""
+        return dict(zip(LETTER_METRICS, zip(*self.prompts, strict=True), strict=False))
+
+    def estimates(self) -> dict[str, Estimate]:
+        """`LETTER_METRICS` and `TEXT`, none without a prompt; counts are of images and of words."""
+        found = {}
+        for metric, clusters in self.metrics.items():
+            settings = Bootstrap(value_range=(0.0, self.farthest if metric == DISTANCE else 1.0))
+            found[metric] = statistics.estimate(clusters, mean_of_groups, settings)
+        if self.prompts:
+            score = partial(text_score, self.farthest)
+            found[TEXT] = statistics.joint_estimate(self.metrics, score)
+        return found
+
+    def score_if(self, unknown: float) -> float:
+        """`TEXT` if all that was not read were worst (0), or best (1)."""
+        filled = {DISTANCE: (1 - unknown) * self.farthest, EXACT: unknown, WORDS: unknown}
+        of = {name: statistics.filled_mean(c, filled[name]) for name, c in self.metrics.items()}
+        return float(text_score(self.farthest, of)[0])

@@ -10,12 +10,13 @@ import io
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from alphabench.core.errors import AlphaBenchError
 from alphabench.core.files import UnreadableFileError, decode_text, parse_json, read_text
 from alphabench.upstream.formats import HINT
 
+T = TypeVar("T")
 ABSENT: Final = frozenset(
     ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
      "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
@@ -71,6 +72,21 @@ def read_frame(path: Path, name: str = "") -> dict[str, dict[str, str]]:
             raise AlphaBenchError(f"{str(files[0])!r} has two rows {row['']!r}", hint=HINT)
         frame[row[""]] = {column: cell for column, cell in row.items() if column}
     return frame
+
+
+def of_one_model(path: Path, found: Mapping[str, T]) -> T | None:
+    """What `found` has of its only model; None where it is empty.
+
+    Args:
+        path: of the tables, for the error.
+        found: by model.
+
+    Raises:
+        AlphaBenchError: there are several models.
+    """
+    if len(found) > 1:
+        raise AlphaBenchError(f"{str(path)!r} is about several models", hint="keep one of them")
+    return next(iter(found.values()), None)
 
 
 def frame_text(columns: Sequence[str], frame: Mapping[str, Sequence[object]]) -> str:

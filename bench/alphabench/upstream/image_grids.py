@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alphabench.core.errors import AlphaBenchError
+from alphabench.upstream.layouts import (
+    FolderOptions,
+    Listing,
+    choose_model,
+    files_inside,
+    is_image_file,
+    listing_of,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -17,6 +26,34 @@ def quarters(grid: Image) -> list[Image]:
     width, height = grid.width // 2, grid.height // 2
     corners = [(x, y) for y in (0, height) for x in (0, width)]
     return [grid.crop((x, y, x + width, y + height)) for x, y in corners]
+
+
+def find_grids(groups: Sequence[str]) -> Callable[[Path, FolderOptions], Listing]:
+    """A `Layout.find` of `GROUP/MODEL/000.webp`, by `GROUP/000`: the number opens a file's name.
+
+    Args:
+        groups: the folders.
+    """
+
+    def find(root: Path, options: FolderOptions) -> Listing:
+        folders = [folder for group in groups for folder in sorted(root.glob(f"{group}/*/"))]
+        model = choose_model(root, (folder.name for folder in folders), options.model)
+        found = (
+            (f"{folder.parent.name}/{file.name[:3]}", index, file)
+            for folder in folders
+            if folder.name == model
+            for file in files_inside(folder)
+            if is_image_file(file) and file.name[:3].isdecimal()
+            for index in range(options.cells)
+        )
+        return listing_of(root, found)
+
+    return find
+
+
+def split_grid(grid: Image, _: str, options: FolderOptions) -> list[Image]:
+    """A `Layout.split`: the quarters of a file, or with `cells=1` the file itself."""
+    return [grid] if options.cells == 1 else quarters(grid)
 
 
 def grid_bytes(images: Mapping[int, Image], *, name: str) -> bytes:

@@ -25,7 +25,6 @@ from alphabench.benchmarks.oneig.questions import (
     OneIGTexts,
     open_oneig_judge,
     parse_texts,
-    text_to_write,
 )
 from alphabench.benchmarks.oneig.scoring import counted_answers
 from alphabench.core.errors import AlphaBenchError
@@ -214,9 +213,12 @@ def test_a_black_image_is_no_image(tmp_path: Path, protocol: ProtocolName) -> No
 
 
 def test_an_escaped_line_break_is_a_letter_officially_and_a_blank_strictly() -> None:
-    facts = {"text": r"['Title: Nets\nAuthors: A']"}
-    assert text_to_write(facts, strict=False) == facts["text"]
-    assert text_to_write(facts, strict=True) == "['Title: Nets Authors: A']"
+    table = rb"""id,text_content
+000,['Title: Nets\nAuthors: A']
+"""
+    official, strict = (read_facts(table, "text.csv", name) for name in ("official", "strict"))
+    assert official == {"000": {"text": r"['Title: Nets\nAuthors: A']"}}
+    assert strict == {"000": {"text": "['Title: Nets Authors: A']"}}
 
 
 def test_what_is_written_is_read_again_with_its_gaps(tmp_path: Path) -> None:
@@ -274,7 +276,7 @@ def test_two_tables_of_a_kind_are_refused(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_questions_of_another_form_are_refused(content: Any) -> None:
     with pytest.raises(AlphaBenchError, match="no questions by prompt"):
-        read_facts(json.dumps(content).encode(), "anime.json")
+        read_facts(json.dumps(content).encode(), "anime.json", "official")
 
 
 def test_grids_are_found_by_model_and_two_of_a_prompt_are_refused(tmp_path: Path) -> None:

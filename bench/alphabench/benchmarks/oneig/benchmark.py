@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
 from alphabench import statistics
-from alphabench.benchmarks import judged, mini_split
-from alphabench.benchmarks.answered_images import AnsweredImage
+from alphabench.benchmarks import judged, mini_split, text_accuracy
+from alphabench.benchmarks.answered_images import answered_images
 from alphabench.benchmarks.oneig import questions, scoring
-from alphabench.benchmarks.oneig.questions import BLACK, UNREAD, question_ids, text_to_write
-from alphabench.benchmarks.oneig.scoring import IMAGES, TEXT
-from alphabench.benchmarks.text_accuracy import READ, ReadText, letter_clusters
+from alphabench.benchmarks.oneig.questions import BLACK, UNREAD, question_ids
+from alphabench.benchmarks.oneig.scoring import IMAGES
+from alphabench.benchmarks.text_accuracy import ReadText
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Evaluator
 from alphabench.judges.transcription import match_letters
@@ -121,7 +121,8 @@ class OneIG(judged.JudgedBenchmark):
         )
         prompts = {(row["category"], row["id"]): row[column] for row in rows}
         for folder, path in self._files.items():
-            for number, facts in read_facts(self.data.read(PIN, path), path).items():
+            content = self.data.read(PIN, path)
+            for number, facts in read_facts(content, path, self.protocol).items():
                 prompt = prompts.get((CATEGORIES[folder], number))
                 row = {"folder": folder, "number": number, "prompt": prompt, **facts}
                 if not judged.fits(row, _is_prompt):
@@ -132,15 +133,19 @@ class OneIG(judged.JudgedBenchmark):
 open_oneig: Final = OneIG.open
 
 
-def read_facts(content: bytes, where: str) -> dict[str, dict[str, Any]]:
+def read_facts(content: bytes, where: str, protocol: ProtocolName) -> dict[str, dict[str, Any]]:
     """Number of a prompt -> its text, or its questions and the numbers that each depends on.
+
+    Upstream takes the lists of its table as Python writes them, so that an escaped line break in
+    a text becomes the letter n; strict makes it a blank.
 
     Raises:
         AlphaBenchError: it is neither upstream's table of texts nor its JSON in JSON.
     """
     if where.endswith(".csv"):
         rows = read_csv_rows(content, ("id", "text_content"), where=where, hint=HINT)
-        return {row["id"]: {"text": row["text_content"]} for row in rows}
+        blank = "\\n" if protocol == "official" else " "
+        return {row["id"]: {"text": row["text_content"].replace("\\n", blank)} for row in rows}
     found = {}
     try:
         for number, row in judged.json_or_none(content).items():
@@ -171,18 +176,17 @@ def measures_of(
     samples: Sequence[Sample], verdicts: Sequence[Verdict], split: str, protocol: ProtocolName
 ) -> scoring.OneIGMeasures:
     """What verdicts say about both measures."""
-    asked = [sample for sample in samples if "text" not in sample.facts]
+    parents = {one.id: one.facts["dependency"] for one in samples if "text" not in one.facts}
+    asked = [one for one in samples if one.id in parents]
+    images = answered_images(asked, verdicts, question_ids, images=IMAGES).values()
     return scoring.OneIGMeasures(
         aligned=[
-            AnsweredImage(
-                sample_id=one.sample.id,
-                group=one.sample.group,
-                answers=scoring.counted_answers(one.values, one.sample.facts["dependency"]),
-            )
-            for one in judged.values_by_image(asked, verdicts, question_ids, images=IMAGES)
+            replace(one, answers=scoring.counted_answers(one.answers, parents[one.sample_id]))
+            for one in images
         ],
-        written=_written_texts(samples, verdicts, protocol),
-        farthest=FARTHEST[split],
+        written=text_accuracy.LetterMeasure(
+            prompts=_written_texts(samples, verdicts, protocol), farthest=FARTHEST[split]
+        ),
     )
 
 
@@ -195,22 +199,19 @@ def _written_texts(
     replies about the prompt before it and compares them with this text (text_score.py, after
     `= None`); at the first prompt it stops, which here has no value.
     """
-    known = {one.image_id: one for one in verdicts if one.question_id == TEXT}
+    known = {one.image_id: one for one in verdicts if one.question_id == text_accuracy.TEXT}
     found, before = [], list[str]()
     for sample in (one for one in samples if "text" in one.facts):
-        text = text_to_write(sample.facts, strict=protocol == "strict")
-        words = match_letters("", text).expected
+        words = match_letters("", text := sample.facts["text"]).expected
         about = [known.get(image_id(sample.id, index)) for index in range(IMAGES)]
         scored = [one for one in about if one is not None and one.value is not None]
-        read = [
-            ReadText.of(one.number("distance"), round((one.value or 0.0) * words)) for one in scored
-        ]
+        read = [ReadText.in_verdict(one, words) for one in scored]
         if scored:
-            before = [str(one.detail.get(READ, "")) for one in scored]
+            before = [str(one.detail.get(text_accuracy.READ, "")) for one in scored]
         elif protocol == "official" and all(one and one.detail.get(BLACK) for one in about):
             stale = [match_letters(reply, text) for reply in before]
             read = [ReadText.of(one.distance, one.matched) for one in stale]
-        found.append(letter_clusters(sample.id, words, read, n_images=IMAGES))
+        found.append(text_accuracy.letter_clusters(sample.id, words, read, n_images=IMAGES))
     return found
 
 
@@ -218,9 +219,12 @@ def _reading_notes(verdicts: Sequence[Verdict]) -> Iterator[str]:
     """What the official reading made of replies and images."""
     if n_unread := sum(bool(one.detail.get(UNREAD)) for one in verdicts):
         yield f"{n_unread} replies are neither `Yes` nor `No`, and count as no as upstream's"
-    black = (one for one in verdicts if one.question_id == TEXT and one.detail.get(BLACK))
-    n_black = sum(n == IMAGES for n in Counter(map(statistics.sample_of, black)).values())
-    if n_black:
+    black = Counter(
+        statistics.sample_of(one)
+        for one in verdicts
+        if one.question_id == text_accuracy.TEXT and one.detail.get(BLACK)
+    )
+    if n_black := sum(n == IMAGES for n in black.values()):
         yield (
             f"{n_black} texts have four black images: the replies about the prompt before count "
             "for them, as in upstream's script"

@@ -11,27 +11,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Final, TypeVar
+from typing import Final
 
-from alphabench.benchmarks.answered_images import AnsweredImage, answer_counts
+from alphabench.benchmarks import text_accuracy
+from alphabench.benchmarks.answered_images import AnsweredImage, answer_counts, sample_clusters
 from alphabench.benchmarks.oneig import benchmark, scoring
-from alphabench.benchmarks.oneig.scoring import ALIGNMENT, TEXT
+from alphabench.benchmarks.oneig.scoring import ALIGNMENT
 from alphabench.benchmarks.reporting import published_scope, restated_estimates
-from alphabench.benchmarks.text_accuracy import DISTANCE, EXACT, WORDS, ReadText, letter_clusters
+from alphabench.benchmarks.text_accuracy import LETTER_METRICS, TEXT
 from alphabench.core.errors import AlphaBenchError
 from alphabench.images import open_rgb
 from alphabench.judges.transcription import match_letters
 from alphabench.types import Report, Sample, Verdict, image_id
-from alphabench.upstream import UpstreamData, layouts
-from alphabench.upstream.csv_tables import frame_text, no_score, numbers_in, read_frame
+from alphabench.upstream import UpstreamData, csv_tables
+from alphabench.upstream.csv_tables import of_one_model
 from alphabench.upstream.formats import OfficialFormat, values_text
-from alphabench.upstream.image_grids import grid_bytes, quarters
+from alphabench.upstream.image_grids import find_grids, grid_bytes, split_grid
+from alphabench.upstream.layouts import Layout
 
-_STATED: Final = {"ED": DISTANCE, "CR": EXACT, "WAC": WORDS, "text score": TEXT}
+_STATED: Final = dict(zip(("ED", "CR", "WAC", "text score"), (*LETTER_METRICS, TEXT), strict=True))
 """Columns of upstream's `text_score` table, and what reports call them."""
 _MODES: Final = {"en": "EN", "zh": "ZH", "mini": "EN"}
 _MODEL: Final = "alphabench"
-T = TypeVar("T")
 
 
 def summarise_oneig_results(path: Path, data: UpstreamData, *, split: str) -> Report:
@@ -57,10 +58,10 @@ def summarise_oneig_results(path: Path, data: UpstreamData, *, split: str) -> Re
     written = []
     for number, means in _by_prompt(path, f"text_prompt_score_{mode}", 3):
         if (name := f"text_{number}") not in texts:
-            raise no_score(number)
+            raise csv_tables.no_score(number)
         words = match_letters("", texts[name]).expected
-        read = [ReadText(means[0], means[1], means[2] * words)] if means else []
-        written.append(letter_clusters(name, words, read, n_images=1))
+        read = [text_accuracy.ReadText(means[0], means[1], means[2] * words)] if means else []
+        written.append(text_accuracy.letter_clusters(name, words, read, n_images=1))
     if not (n_expected := len(aligned) + len(written)):
         raise AlphaBenchError(
             f"{str(path)!r} has neither alignment_prompt_score_{mode}*.csv nor "
@@ -75,13 +76,13 @@ def summarise_oneig_results(path: Path, data: UpstreamData, *, split: str) -> Re
         split=split,
         has_all_samples=n_expected >= len(samples),
     )
-    measures = scoring.OneIGMeasures(
-        aligned=aligned, written=written, farthest=benchmark.FARTHEST[split]
-    )
-    cells = _of_one_model(path, read_frame(path, f"text_score_{mode}")) or {}
-    found = {name: numbers_in(cells.get(column, ""), 1) for column, name in _STATED.items()}
+    measured = text_accuracy.LetterMeasure(prompts=written, farthest=benchmark.FARTHEST[split])
+    cells = of_one_model(path, csv_tables.read_frame(path, f"text_score_{mode}")) or {}
+    found = {
+        name: csv_tables.numbers_in(cells.get(column, ""), 1) for column, name in _STATED.items()
+    }
     stated = {name: numbers[0] for name, numbers in found.items() if numbers}
-    report = measures.report(scope)
+    report = scoring.OneIGMeasures(aligned=aligned, written=measured).report(scope)
     groups, extras = (restated_estimates(of, stated) for of in (report.groups, report.extras))
     return replace(report, groups=groups, extras=extras)
 
@@ -108,53 +109,32 @@ def oneig_export_files(
     aligned = sorted(measures.aligned, key=lambda one: one.sample_id)  # as upstream adds them up
     found = replace(measures, aligned=aligned).estimates()
     values = {name: one.value for name, one in found.items() if one.value is not None}
-    scores = {one.sample_id: [one.mean] for one in scoring.alignment_clusters(aligned)}
+    scores = {one.sample_id: [one.mean] for one in sample_clusters(aligned)}
     means = {
-        of[0].sample_id.removeprefix("text_"): [
-            [one.mean for one in of] if of[0].n_scored else None
-        ]
-        for of in measures.written
+        of[0].sample_id.removeprefix("text_"): [[o.mean for o in of] if of[0].n_scored else None]
+        for of in measures.written.prompts
     }
     for kind, columns, frame in ((ALIGNMENT, [ALIGNMENT], scores), (TEXT, [*_STATED], means)):
-        yield _file(f"{kind}_prompt", split), frame_text([_MODEL], frame)
+        yield _file(f"{kind}_prompt", split), csv_tables.frame_text([_MODEL], frame)
         overall = [values[name] for one in columns if (name := _STATED.get(one, one)) in values]
         if overall or kind == ALIGNMENT:
-            yield _file(kind, split), frame_text(columns, {_MODEL: overall} if overall else {})
+            yield (
+                _file(kind, split),
+                csv_tables.frame_text(columns, {_MODEL: overall} if overall else {}),
+            )
 
 
 def _file(kind: str, split: str) -> PurePosixPath:
     return PurePosixPath("results") / f"{kind}_score_{_MODES[split]}_{_MODEL}.csv"
 
 
-def _of_one_model(path: Path, found: Mapping[str, T]) -> T | None:
-    """That of the only model; AlphaBenchError where there are several."""
-    if len(found) > 1:
-        raise AlphaBenchError(f"{str(path)!r} is about several models", hint="keep one of them")
-    return next(iter(found.values()), None)
-
-
 def _by_prompt(path: Path, name: str, n: int) -> Iterator[tuple[str, list[float]]]:
     """What a table has of each prompt: n numbers, of which the last is a share, or none."""
-    for prompt, cells in read_frame(path, name).items():
-        numbers = numbers_in(cell := _of_one_model(path, cells) or "", n)
+    for prompt, cells in csv_tables.read_frame(path, name).items():
+        numbers = csv_tables.numbers_in(cell := of_one_model(path, cells) or "", n)
         if numbers and not 0 <= numbers[-1] <= 1:
-            raise no_score(cell)
+            raise csv_tables.no_score(cell)
         yield prompt, numbers
-
-
-def _find_images(root: Path, options: layouts.FolderOptions) -> layouts.Listing:
-    """`anime/MODEL/000.webp`, each with all images of a prompt; its number opens the name."""
-    folders = [one for name in benchmark.CATEGORIES for one in sorted(root.glob(f"{name}/*/"))]
-    model = layouts.choose_model(root, (folder.name for folder in folders), options.model)
-    found = (
-        (f"{folder.parent.name}/{file.name[:3]}", index, file)
-        for folder in folders
-        if folder.name == model
-        for file in layouts.files_inside(folder)
-        if layouts.is_image_file(file) and file.name[:3].isdecimal()
-        for index in range(options.cells)
-    )
-    return layouts.listing_of(root, found)
 
 
 def _format(split: str) -> OfficialFormat:
@@ -166,10 +146,10 @@ def _format(split: str) -> OfficialFormat:
 OFFICIAL: Final = _format("en")
 OFFICIAL_ZH: Final = _format("zh")
 OFFICIAL_MINI: Final = _format("mini")
-LAYOUT: Final = layouts.Layout(
+LAYOUT: Final = Layout(
     form="DIR/anime/MODEL/000.webp, four images in each",
-    find=_find_images,
+    find=find_grids(tuple(benchmark.CATEGORIES)),
     key=lambda sample: f"{sample.facts['folder']}/{sample.facts['number']}",
     reads=("cells", "model"),
-    split=lambda grid, _, options: [grid] if options.cells == 1 else quarters(grid),
+    split=split_grid,
 )

@@ -13,8 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from alphabench.benchmarks.judged import needed_judge
 from alphabench.benchmarks.object_words import named_words
-from alphabench.benchmarks.oneig.scoring import TEXT
-from alphabench.benchmarks.text_accuracy import transcription_verdict
+from alphabench.benchmarks.text_accuracy import TEXT, transcription_verdict
 from alphabench.evaluators.judge_evaluator import JudgeEvaluator, verdict_from
 from alphabench.images import is_black
 from alphabench.judges import transcription
@@ -72,16 +71,6 @@ def open_oneig_judge(
     return JudgeEvaluator(judge=judge, questions_about=ask, score=ask.score, identity=ask.identity)
 
 
-def text_to_write(facts: Mapping[str, Any], *, strict: bool) -> str:
-    """The text that should be in an image.
-
-    Upstream takes the lists of its table as Python writes them, so that an escaped line break
-    becomes the letter n; strict makes it a blank.
-    """
-    text: str = facts["text"]
-    return text.replace("\\n", " ") if strict else text
-
-
 def question_ids(sample: Sample) -> list[str]:
     """Upstream's numbers of the questions, from 1; of a prompt with a text, one name."""
     if "text" in sample.facts:
@@ -117,8 +106,7 @@ class _Ask:
         """Of a transcription; None where questions are asked."""
         if self.objects or "text" not in facts:
             return None
-        text = text_to_write(facts, strict=self.strict)
-        return transcription.LetterTranscription(text=text, strict=self.strict)
+        return transcription.LetterTranscription(text=facts["text"], strict=self.strict)
 
     def __call__(self, image: GeneratedImage) -> list[Question]:
         facts, shown = image.request.sample.facts, ImagePart.of(image)
@@ -155,7 +143,7 @@ class _Ask:
             return [
                 verdict_from(of, detail={"question": text, **_unread(of)}) for text, of in pairs
             ]
-        text = text_to_write(sample.facts, strict=self.strict)
+        text = sample.facts["text"]
         if reader := self._reader(sample.facts):
             verdict = partial(transcription_verdict, text=text, read=reader.read)
             return [verdict(answer, counts=transcription.LetterMatch._fields) for answer in answers]
