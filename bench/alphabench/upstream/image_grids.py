@@ -51,7 +51,7 @@ def find_grids(groups: Sequence[str]) -> Callable[[Path, FolderOptions], Listing
     return find
 
 
-def split_grid(grid: Image, _: str, options: FolderOptions) -> list[Image]:
+def grid_cells(grid: Image, _: str, options: FolderOptions) -> list[Image]:
     """A `Layout.split`: the quarters of a file, or with `cells=1` the file itself."""
     return [grid] if options.cells == 1 else quarters(grid)
 

@@ -26,7 +26,7 @@ from alphabench.types import Report, Sample, Verdict, image_id
 from alphabench.upstream import UpstreamData, csv_tables
 from alphabench.upstream.csv_tables import of_one_model
 from alphabench.upstream.formats import OfficialFormat, values_text
-from alphabench.upstream.image_grids import find_grids, grid_bytes, split_grid
+from alphabench.upstream.image_grids import find_grids, grid_bytes, grid_cells
 from alphabench.upstream.layouts import Layout
 
 _STATED: Final = dict(zip(("ED", "CR", "WAC", "text score"), (*LETTER_METRICS, TEXT), strict=True))
@@ -151,5 +151,5 @@ LAYOUT: Final = Layout(
     find=find_grids(tuple(benchmark.CATEGORIES)),
     key=lambda sample: f"{sample.facts['folder']}/{sample.facts['number']}",
     reads=("cells", "model"),
-    split=split_grid,
+    split=grid_cells,
 )
