@@ -89,6 +89,25 @@ def of_one_model(path: Path, found: Mapping[str, T]) -> T | None:
     return next(iter(found.values()), None)
 
 
+def read_model_scores(path: Path, name: str, n: int) -> dict[str, list[float]]:
+    """A table with a column for each model, of one of them: index -> its numbers.
+
+    Args:
+        path: see `read_frame`.
+        name: see `read_frame`.
+        n: numbers in a cell, of which the last is a share; an empty cell has none.
+
+    Raises:
+        AlphaBenchError: as `read_frame`, several models, or a cell of another form.
+    """
+    found = {}
+    for index, cells in read_frame(path, name).items():
+        found[index] = numbers_in(cell := of_one_model(path, cells) or "", n)
+        if found[index] and not 0 <= found[index][-1] <= 1:
+            raise no_score(cell)
+    return found
+
+
 def frame_text(columns: Sequence[str], frame: Mapping[str, Sequence[object]]) -> str:
     """Such a table, from the cells of each index in the order of columns; None is no value."""
     return csv_text(

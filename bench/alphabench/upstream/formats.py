@@ -52,6 +52,11 @@ def file_of(path: Path, pattern: str, *, kind: str, hint: str) -> Path:
     return files[0]
 
 
+def parts_text(report: Report) -> str:
+    """The groups and the extras, a line each."""
+    return values_text({**report.groups, **report.extras})
+
+
 def values_text(estimates: Mapping[str, Estimate]) -> str:
     """A line for each estimate that has a value."""
     known = {name: one.value for name, one in estimates.items() if one.value is not None}

@@ -17,12 +17,12 @@ from alphabench.benchmarks.answered_images import answered_images
 from alphabench.benchmarks.oneig import questions, scoring
 from alphabench.benchmarks.oneig.questions import BLACK, UNREAD, question_ids
 from alphabench.benchmarks.oneig.scoring import IMAGES
-from alphabench.benchmarks.text_accuracy import ReadText
+from alphabench.benchmarks.text_accuracy import TEXT
 from alphabench.core.errors import AlphaBenchError
 from alphabench.interfaces import Evaluator
 from alphabench.judges.transcription import match_letters
 from alphabench.questions import Judge
-from alphabench.statistics import Cluster, Formula
+from alphabench.statistics import Cluster, Formula, sample_of
 from alphabench.types import ProtocolName, Report, Sample, Verdict, image_id
 from alphabench.upstream import pin_of
 from alphabench.upstream.csv_tables import read_csv_rows
@@ -69,15 +69,8 @@ class OneIG(judged.JudgedBenchmark):
         """The prompts by category, in the order of upstream's questions; ids: `anime_000`."""
         is_mini = self.split == "mini"
         rows = judged.mini_rows("oneig", _is_prompt) if is_mini else self._official_rows()
-        return [
-            Sample(
-                id=f"{row['folder']}_{row['number']}",
-                prompt=row["prompt"],
-                group=row["folder"],
-                facts=row,
-            )
-            for row in rows
-        ]
+        named = ((f"{row['folder']}_{row['number']}", row) for row in rows)
+        return [Sample(id=n, prompt=r["prompt"], group=r["folder"], facts=r) for n, r in named]
 
     def questions(self, sample: Sample) -> Sequence[str]:
         """See `question_ids`."""
@@ -116,9 +109,8 @@ class OneIG(judged.JudgedBenchmark):
     def _official_rows(self) -> Iterator[dict[str, Any]]:
         """AlphaBenchError where a file is not fetched, or is another."""
         where, column = PROMPTS[self.split]
-        rows = read_csv_rows(
-            self.data.read(PIN, where), ("category", "id", column), where=where, hint=HINT
-        )
+        columns = ("category", "id", column)
+        rows = read_csv_rows(self.data.read(PIN, where), columns, where=where, hint=HINT)
         prompts = {(row["category"], row["id"]): row[column] for row in rows}
         for folder, path in self._files.items():
             content = self.data.read(PIN, path)
@@ -168,8 +160,7 @@ def _is_prompt(row: Any) -> bool:
     if has_text:
         return match_letters("", row["text"]).expected > 0
     parents = [parent for of in row["dependency"] for parent in of]
-    is_complete = len(row["dependency"]) == len(texts) > 0
-    return is_complete and all(type(parent) is int for parent in parents)
+    return len(row["dependency"]) == len(texts) > 0 and all(type(one) is int for one in parents)
 
 
 def measures_of(
@@ -179,11 +170,9 @@ def measures_of(
     parents = {one.id: one.facts["dependency"] for one in samples if "text" not in one.facts}
     asked = [one for one in samples if one.id in parents]
     images = answered_images(asked, verdicts, question_ids, images=IMAGES).values()
+    counted = [scoring.counted_answers(one.answers, parents[one.sample_id]) for one in images]
     return scoring.OneIGMeasures(
-        aligned=[
-            replace(one, answers=scoring.counted_answers(one.answers, parents[one.sample_id]))
-            for one in images
-        ],
+        aligned=[replace(one, answers=of) for one, of in zip(images, counted, strict=True)],
         written=text_accuracy.LetterMeasure(
             prompts=_written_texts(samples, verdicts, protocol), farthest=FARTHEST[split]
         ),
@@ -199,18 +188,18 @@ def _written_texts(
     replies about the prompt before it and compares them with this text (text_score.py, after
     `= None`); at the first prompt it stops, which here has no value.
     """
-    known = {one.image_id: one for one in verdicts if one.question_id == text_accuracy.TEXT}
+    known = {one.image_id: one for one in verdicts if one.question_id == TEXT}
     found, before = [], list[str]()
     for sample in (one for one in samples if "text" in one.facts):
         words = match_letters("", text := sample.facts["text"]).expected
         about = [known.get(image_id(sample.id, index)) for index in range(IMAGES)]
         scored = [one for one in about if one is not None and one.value is not None]
-        read = [ReadText.in_verdict(one, words) for one in scored]
+        read = [text_accuracy.ReadText.in_verdict(one, words) for one in scored]
         if scored:
             before = [str(one.detail.get(text_accuracy.READ, "")) for one in scored]
         elif protocol == "official" and all(one and one.detail.get(BLACK) for one in about):
             stale = [match_letters(reply, text) for reply in before]
-            read = [ReadText.of(one.distance, one.matched) for one in stale]
+            read = [text_accuracy.ReadText.of(one.distance, one.matched) for one in stale]
         found.append(text_accuracy.letter_clusters(sample.id, words, read, n_images=IMAGES))
     return found
 
@@ -219,13 +208,6 @@ def _reading_notes(verdicts: Sequence[Verdict]) -> Iterator[str]:
     """What the official reading made of replies and images."""
     if n_unread := sum(bool(one.detail.get(UNREAD)) for one in verdicts):
         yield f"{n_unread} replies are neither `Yes` nor `No`, and count as no as upstream's"
-    black = Counter(
-        statistics.sample_of(one)
-        for one in verdicts
-        if one.question_id == text_accuracy.TEXT and one.detail.get(BLACK)
-    )
-    if n_black := sum(n == IMAGES for n in black.values()):
-        yield (
-            f"{n_black} texts have four black images: the replies about the prompt before count "
-            "for them, as in upstream's script"
-        )
+    black = Counter(sample_of(v) for v in verdicts if v.question_id == TEXT and BLACK in v.detail)
+    if n := sum(number == IMAGES for number in black.values()):
+        yield f"{n} texts with four black images count by the replies before them, as upstream's"

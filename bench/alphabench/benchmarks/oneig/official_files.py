@@ -25,7 +25,7 @@ from alphabench.judges.transcription import match_letters
 from alphabench.types import Report, Sample, Verdict, image_id
 from alphabench.upstream import UpstreamData, csv_tables
 from alphabench.upstream.csv_tables import of_one_model
-from alphabench.upstream.formats import OfficialFormat, values_text
+from alphabench.upstream.formats import OfficialFormat, parts_text
 from alphabench.upstream.image_grids import find_grids, grid_bytes, grid_cells
 from alphabench.upstream.layouts import Layout
 
@@ -51,12 +51,13 @@ def summarise_oneig_results(path: Path, data: UpstreamData, *, split: str) -> Re
     """
     samples, mode = benchmark.open_oneig(split, data=data).samples(), _MODES[split]
     texts = {one.id: one.facts["text"] for one in samples if "text" in one.facts}
+    scores_in = partial(csv_tables.read_model_scores, path)
     aligned = [
         AnsweredImage(sample_id=name, group=name.partition("_")[0], answers=tuple(score) or (None,))
-        for name, score in _by_prompt(path, f"alignment_prompt_score_{mode}", 1)
+        for name, score in scores_in(f"alignment_prompt_score_{mode}", 1).items()
     ]
     written = []
-    for number, means in _by_prompt(path, f"text_prompt_score_{mode}", 3):
+    for number, means in scores_in(f"text_prompt_score_{mode}", 3).items():
         if (name := f"text_{number}") not in texts:
             raise csv_tables.no_score(number)
         words = match_letters("", texts[name]).expected
@@ -68,28 +69,18 @@ def summarise_oneig_results(path: Path, data: UpstreamData, *, split: str) -> Re
             f"text_prompt_score_{mode}*.csv",
             hint="name the folder in which upstream's scripts left their results",
         )
+    n_scored = answer_counts(aligned)[0] + sum(letters.n_scored for letters, *_ in written)
+    is_whole = n_expected >= len(samples)
     scope = published_scope(
-        "oneig",
-        "tables by prompt",
-        answer_counts(aligned)[0] + sum(letters.n_scored for letters, *_ in written),
-        n_expected,
-        split=split,
-        has_all_samples=n_expected >= len(samples),
+        "oneig", "tables by prompt", n_scored, n_expected, split=split, has_all_samples=is_whole
     )
     measured = text_accuracy.LetterMeasure(prompts=written, farthest=benchmark.FARTHEST[split])
     cells = of_one_model(path, csv_tables.read_frame(path, f"text_score_{mode}")) or {}
-    found = {
-        name: csv_tables.numbers_in(cells.get(column, ""), 1) for column, name in _STATED.items()
-    }
-    stated = {name: numbers[0] for name, numbers in found.items() if numbers}
+    numbers = {_STATED[key]: csv_tables.numbers_in(cells.get(key, ""), 1) for key in _STATED}
+    stated = {name: number for name, of in numbers.items() for number in of}
     report = scoring.OneIGMeasures(aligned=aligned, written=measured).report(scope)
     groups, extras = (restated_estimates(of, stated) for of in (report.groups, report.extras))
     return replace(report, groups=groups, extras=extras)
-
-
-def oneig_results_text(report: Report) -> str:
-    """The scores of upstream's tables, a line each."""
-    return values_text({**report.groups, **report.extras})
 
 
 def oneig_export_files(
@@ -117,30 +108,19 @@ def oneig_export_files(
     for kind, columns, frame in ((ALIGNMENT, [ALIGNMENT], scores), (TEXT, [*_STATED], means)):
         yield _file(f"{kind}_prompt", split), csv_tables.frame_text([_MODEL], frame)
         overall = [values[name] for one in columns if (name := _STATED.get(one, one)) in values]
-        if overall or kind == ALIGNMENT:
-            yield (
-                _file(kind, split),
-                csv_tables.frame_text(columns, {_MODEL: overall} if overall else {}),
-            )
+        rows = {_MODEL: overall} if overall else {}
+        if rows or kind == ALIGNMENT:
+            yield _file(kind, split), csv_tables.frame_text(columns, rows)
 
 
 def _file(kind: str, split: str) -> PurePosixPath:
     return PurePosixPath("results") / f"{kind}_score_{_MODES[split]}_{_MODEL}.csv"
 
 
-def _by_prompt(path: Path, name: str, n: int) -> Iterator[tuple[str, list[float]]]:
-    """What a table has of each prompt: n numbers, of which the last is a share, or none."""
-    for prompt, cells in csv_tables.read_frame(path, name).items():
-        numbers = csv_tables.numbers_in(cell := of_one_model(path, cells) or "", n)
-        if numbers and not 0 <= numbers[-1] <= 1:
-            raise csv_tables.no_score(cell)
-        yield prompt, numbers
-
-
 def _format(split: str) -> OfficialFormat:
     read = partial(summarise_oneig_results, split=split)
     write = partial(oneig_export_files, split=split)
-    return OfficialFormat(summarise=read, text=oneig_results_text, files=write)
+    return OfficialFormat(summarise=read, text=parts_text, files=write)
 
 
 OFFICIAL: Final = _format("en")

@@ -140,9 +140,7 @@ class _Ask:
             return [missing(question_id=name) for name in question_ids(sample)]
         if "text" not in sample.facts:
             pairs = zip(sample.facts["questions"], answers, strict=True)
-            return [
-                verdict_from(of, detail={"question": text, **_unread(of)}) for text, of in pairs
-            ]
+            return [verdict_from(a, detail={"question": q, **_unread(a)}) for q, a in pairs]
         text = sample.facts["text"]
         if reader := self._reader(sample.facts):
             verdict = partial(transcription_verdict, text=text, read=reader.read)
