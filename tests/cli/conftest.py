@@ -82,7 +82,7 @@ class Shell:
             contextlib.redirect_stderr(err),
         ):
             patch.chdir(self.folder)
-            # A command that imports a user's code adds this folder; nobody needs it afterwards.
+            # A command that imports a user's code adds this folder; later tests do without it.
             patch.setattr(sys, "path", [*sys.path])
             for name, value in self.variables.items():
                 patch.setenv(name, value)
