@@ -210,4 +210,4 @@ def _reading_notes(verdicts: Sequence[Verdict]) -> Iterator[str]:
         yield f"{n_unread} replies are neither `Yes` nor `No`, and count as no as upstream's"
     black = Counter(sample_of(v) for v in verdicts if v.question_id == TEXT and BLACK in v.detail)
     if n := sum(number == IMAGES for number in black.values()):
-        yield f"{n} texts with four black images count by the replies before them, as upstream's"
+        yield f"texts with four black images, scored by the replies to the prompt before: {n}"
